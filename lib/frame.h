@@ -1,0 +1,120 @@
+/*
+ * frame.h - floor 2: frames, named by pfn, 8 bytes each.
+ *
+ * meta = mapcount << 7 | flags. A frame's references are
+ *   mapcount + (LRU batch ? 1 : 0) + (swap cache ? 1 : 0) + gets + 1024 * pins
+ * where gets and pins live in a side map (KS_FRAME_EXTRA), since almost no
+ * frame has any. ksmd's own reference of a visit is accounted by its code.
+ *
+ * pfn 0 is none, pfn 1 the zero page (never counted, never freed). With more
+ * than one NUMA node the node is the top bits of the pfn: ks_frame_nid().
+ * Freed frames are reused oldest first and only when KS_FRAME_QUARANTINE are
+ * free, so that in a short run a pfn is a name that is never given twice.
+ */
+#ifndef KS_FRAME_H
+#define KS_FRAME_H
+
+#include "content.h"
+
+typedef uint32_t ks_pfn;
+
+#define KS_PFN_NONE 0u
+#define KS_PFN_ZERO 1u
+#define KS_FRAME_QUARANTINE 65536u
+#define KS_NODES_MAX 16u
+#define KS_PIN_BIAS 1024u /* GUP_PIN_COUNTING_BIAS */
+
+enum ks_frame_flag {
+	KS_FRAME_EXCLUSIVE = 1, /* AnonExclusive */
+	KS_FRAME_KSM = 2,	 /* mapping word carries the KSM mark */
+	KS_FRAME_LRU_BATCH = 4, /* in the per-CPU LRU add batch: one more reference */
+	KS_FRAME_EXTRA = 8,	 /* has gets or pins */
+	KS_FRAME_LAZYFREE = 16, /* not swapbacked: MADV_FREE */
+	KS_FRAME_DIRTY = 32,	 /* PG_dirty */
+	KS_FRAME_SWAPCACHE = 64, /* the swap cache holds one reference */
+};
+#define KS_FRAME_FLAG_BITS 7u
+#define KS_FRAME_MAPS_MAX ((1u << 25) - 2u) /* one more is KSMSIM_ELIMIT */
+
+struct ks_frame {
+	ks_cid cid;    /* holds one reference of the content; free frames: next free pfn */
+	uint32_t meta; /* 0 while free */
+};
+
+struct ks_node_frames {
+	struct ks_pool pool;	      /* struct ks_frame */
+	uint32_t free_head, free_tail, nr_free;
+};
+
+struct ks_frames {
+	struct ks_contents *contents;
+	struct ks_node_frames node[KS_NODES_MAX];
+	unsigned nr_nodes, nid_shift; /* nid = pfn >> nid_shift; 32 with one node */
+	struct ks_map extra;	      /* pfn -> pins << 32 | gets */
+	ks_pfn lru_batch[31];
+	ks_pfn *lru_more;	      /* beyond one batch, only while knob lru_drain = 0 */
+	uint32_t nr_lru_batch, nr_lru_more, lru_more_max;
+	uint64_t nr_used;
+	/* the bell upstairs: a KSM frame lost its last reference; called before it is freed */
+	void (*ksm_freed)(void *self, ks_pfn pfn);
+	void *self;
+};
+
+void ks_frames_init(struct ks_env *env, struct ks_frames *frames, struct ks_contents *contents,
+		    unsigned nr_nodes);
+void ks_frames_destroy(struct ks_env *env, struct ks_frames *frames);
+
+static inline unsigned ks_frame_nid(const struct ks_frames *frames, ks_pfn pfn)
+{
+	return frames->nid_shift >= 32 ? 0 : pfn >> frames->nid_shift;
+}
+
+static inline struct ks_frame *ks_frame(const struct ks_frames *frames, ks_pfn pfn)
+{
+	const unsigned nid = ks_frame_nid(frames, pfn);
+	const uint32_t idx = frames->nid_shift >= 32 ? pfn : pfn & ((1u << frames->nid_shift) - 1);
+
+	return ks_pool_at(&frames->node[nid].pool, idx);
+}
+
+static inline uint32_t ks_frame_maps(const struct ks_frame *frame)
+{
+	return frame->meta >> KS_FRAME_FLAG_BITS;
+}
+
+static inline bool ks_frame_test(const struct ks_frame *frame, enum ks_frame_flag flag)
+{
+	return frame->meta & (uint32_t)flag;
+}
+
+static inline void ks_frame_flag(struct ks_frame *frame, enum ks_frame_flag flag, bool on)
+{
+	frame->meta = on ? frame->meta | (uint32_t)flag : frame->meta & ~(uint32_t)flag;
+}
+
+/* A new anonymous frame on @nid, one mapping, exclusive, holding @cid (the caller's reference of
+ * @cid moves in). With @lru it goes into the LRU add batch. KS_PFN_NONE: the simulated kernel has
+ * no memory (injected). */
+ks_pfn ks_frame_alloc(struct ks_env *env, struct ks_frames *frames, unsigned nid, ks_cid cid,
+		      bool lru);
+/* one more / one less mapping; the frame is freed with its last reference. Zero page: nothing. */
+void ks_frame_map(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
+void ks_frame_unmap(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
+/* plain references and pins that outlive an operation */
+void ks_frame_hold(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, uint32_t gets,
+		   uint32_t pins);
+void ks_frame_release(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, uint32_t gets,
+		      uint32_t pins);
+uint32_t ks_frame_refs(const struct ks_frames *frames, ks_pfn pfn);
+uint32_t ks_frame_pins(const struct ks_frames *frames, ks_pfn pfn);
+/* false if free or never allocated */
+bool ks_frame_live(const struct ks_frames *frames, ks_pfn pfn);
+/* the content changes in place; the caller's reference of @cid moves in, the old one is put */
+void ks_frame_set_content(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, ks_cid cid);
+/* lru_add_drain_all() */
+void ks_lru_drain(struct ks_env *env, struct ks_frames *frames);
+/* where a one-CPU kernel drains its own batch (unmap, exit, mlock, ...): only if knob lru_drain */
+void ks_lru_drain_local(struct ks_env *env, struct ks_frames *frames);
+uint64_t ks_frames_memory(const struct ks_frames *frames);
+
+#endif

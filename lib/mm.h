@@ -1,0 +1,205 @@
+/*
+ * mm.h - floor 4, address space: VMAs, mms, files, and the bells to KSM.
+ *
+ * Rooms: vma.c (find, split, merge, flags), mmap.c (mmap, munmap, mprotect,
+ * brk), mremap.c, madvise.c (all advices and mlock), mm.c (create, fork, exec,
+ * exit), zap.c (unmapping pages), swap.c, rmap.c (from frame to its mappings).
+ *
+ * Everything here takes the struct ks_system, which holds what all processes
+ * share. Addresses are page numbers (vpn). Results: >= 0 or a negative Linux
+ * errno of the *simulated* kernel (errno.h values of Linux).
+ */
+#ifndef KS_MM_H
+#define KS_MM_H
+
+#include "pgtable.h"
+
+enum ks_vm_flag {
+	KS_VM_READ = 1 << 0,
+	KS_VM_WRITE = 1 << 1,
+	KS_VM_EXEC = 1 << 2,
+	KS_VM_SHARED = 1 << 3,
+	KS_VM_LOCKED = 1 << 4,
+	KS_VM_MERGEABLE = 1 << 5,
+	KS_VM_HUGEPAGE = 1 << 6,
+	KS_VM_NOHUGEPAGE = 1 << 7,
+	KS_VM_DONTCOPY = 1 << 8,
+	KS_VM_WIPEONFORK = 1 << 9,
+	KS_VM_DONTDUMP = 1 << 10,
+	KS_VM_DROPPABLE = 1 << 11,
+	KS_VM_HUGETLB = 1 << 12,
+	KS_VM_NORESERVE = 1 << 13,
+	KS_VM_GROWSDOWN = 1 << 14,
+};
+
+struct ks_vma {
+	uint64_t start, end; /* vpn, [start, end) */
+	uint64_t pgoff;	     /* anonymous: the vpn it was created at; file: page index */
+	uint32_t flags;	     /* enum ks_vm_flag */
+	uint32_t anon_vma;   /* 0: none yet: nothing was ever faulted in anonymously */
+	uint32_t file;	     /* 0: anonymous */
+	bool cloned;	     /* its anon_vma chain has more than one link (inherited by fork) */
+};
+
+struct ks_file {
+	struct ksmsim_content content; /* page i holds index i; bytes, if any, are owned here */
+	struct ks_map pages;	       /* pages written through shared mappings: index + 1 -> cid */
+};
+
+struct ks_mm {
+	uint32_t id, pid;
+	bool alive;		 /* has users */
+	unsigned nid;		 /* where its next pages come from */
+	struct ks_pgtable pt;
+	struct ks_vma *vmas;	 /* ascending, nr_vmas of room_vmas */
+	uint32_t nr_vmas, room_vmas;
+	uint64_t brk_start, brk; /* vpn; 0: no heap yet */
+	uint64_t rss_anon;	 /* MM_ANONPAGES */
+	uint64_t rss_file;
+	uint64_t swap_pages;
+	bool has_pinned;	 /* MMF_HAS_PINNED: fork must look for pins */
+	/* KSM's share of the mm */
+	bool merge_any;		 /* MMF_VM_MERGE_ANY */
+	bool registered;	 /* MMF_VM_MERGEABLE */
+	uint32_t ksm_slot;	 /* KSM's slot, 0 if none */
+	int64_t ksm_rmap_items, ksm_merging_pages, ksm_zero_pages;
+	struct ks_map pins;	 /* vpn + 1 -> pfn << 32 | gets << 16 | pins, made by ksmsim_pin() */
+};
+
+struct ks_system;
+
+/* What the floors below KSM tell it. A bell that is not wired is silent. */
+struct ks_mm_hooks {
+	void *self;
+	/* fork: child's VMAs and pages are in place (or, without fork_enter_last, not yet).
+	 * Returns 0 or -ENOMEM. Source: include/linux/ksm.h:ksm_fork(). */
+	long (*fork)(void *self, struct ks_mm *child, struct ks_mm *parent);
+	/* the last user is gone, pages are still mapped: mm/ksm.c:__ksm_exit() */
+	void (*exit)(void *self, struct ks_mm *mm);
+	/* a new mm for exec of a merge-any process: include/linux/ksm.h:ksm_execve() */
+	void (*exec)(void *self, struct ks_mm *mm, struct ks_mm *old);
+	/* MADV_MERGEABLE / MADV_UNMERGEABLE on [start, end) inside @vma; changes *flags.
+	 * Source: mm/ksm.c:ksm_madvise(). Returns 0 or -errno. */
+	long (*madvise)(void *self, struct ks_mm *mm, const struct ks_vma *vma, uint64_t start,
+			uint64_t end, bool mergeable, uint32_t *flags);
+	/* mremap moves [start, end) of a VM_MERGEABLE vma: un-merge it first */
+	long (*unmerge)(void *self, struct ks_mm *mm, uint64_t start, uint64_t end);
+	/* flags of a new mapping of a merge-any mm: mm/ksm.c:ksm_vma_flags(), may register @mm */
+	uint32_t (*vma_flags)(void *self, struct ks_mm *mm, uint32_t flags);
+};
+
+/* One slot of the swap area. */
+struct ks_swap_slot {
+	ks_cid cid;	/* holds a reference */
+	uint32_t count; /* entries that point here */
+	ks_pfn cached;	/* frame in the swap cache, or KS_PFN_NONE */
+};
+
+struct ks_system {
+	struct ks_env *env;
+	struct ks_contents contents;
+	struct ks_frames frames;
+	struct ks_tables tables;
+	struct ks_mm **mms;	 /* all mms that still exist, ascending id */
+	uint32_t nr_mms, room_mms;
+	uint32_t next_mm_id, next_pid, next_anon_vma;
+	struct ks_file *files;	 /* [1 .. nr_files] */
+	uint32_t nr_files, room_files;
+	struct ks_pool swap;	 /* struct ks_swap_slot */
+	struct ks_mm_hooks hooks;
+};
+
+void ks_system_init(struct ks_system *sys, struct ks_env *env, const struct ks_geometry *geo,
+		    unsigned nr_nodes);
+void ks_system_destroy(struct ks_system *sys);
+
+/* ---- vma.c ---- */
+
+/* First VMA that ends above @vpn (it may start above it), or NULL: kernel find_vma(). Pointers
+ * into mm->vmas are valid until the next change of the VMA list. */
+struct ks_vma *ks_vma_find(const struct ks_mm *mm, uint64_t vpn);
+/* The VMA that covers @vpn, or NULL. */
+struct ks_vma *ks_vma_at(const struct ks_mm *mm, uint64_t vpn);
+/* Insert; merges with its neighbours where the kernel does. -ENOMEM past 65530 VMAs. */
+long ks_vma_insert(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma);
+/* Split the VMA over @vpn there, if @vpn is inside one. */
+long ks_vma_split(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn);
+/* Change the flags of [start, end), which lies in one VMA: splits and merges as vma_modify() does. */
+long ks_vma_set_flags(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end,
+		      uint32_t flags);
+/* Give the VMA an anon_vma (a mergeable neighbour's or a new one): anon_vma_prepare(). */
+void ks_vma_prepare_anon(struct ks_system *sys, struct ks_mm *mm, struct ks_vma *vma);
+bool ks_mm_check_vmas(const struct ks_mm *mm);
+
+/* ---- mm.c ---- */
+
+struct ks_mm *ks_mm_new(struct ks_system *sys, uint32_t pid);
+struct ks_mm *ks_mm_find(const struct ks_system *sys, uint32_t mm_id);
+/* -ENOMEM or 0; *child is new */
+long ks_mm_fork(struct ks_system *sys, struct ks_mm *parent, uint32_t child_pid,
+		struct ks_mm **child);
+/* a new mm with the same pid; @mm is exited */
+struct ks_mm *ks_mm_exec(struct ks_system *sys, struct ks_mm *mm);
+/* mmput() to zero: bell, unmap everything, free tables. The struct stays until ks_mm_free(). */
+void ks_mm_exit(struct ks_system *sys, struct ks_mm *mm);
+/* no KSM slot and no user any more */
+void ks_mm_free(struct ks_system *sys, struct ks_mm *mm);
+
+/* ---- mmap.c, mremap.c, madvise.c: the system calls, arguments in vpn and pages ---- */
+
+struct ks_mmap {
+	uint64_t vpn, pages;
+	unsigned prot, flags; /* enum ksmsim_prot, enum ksmsim_map */
+	uint32_t file;
+	uint64_t pgoff;
+};
+/* the vpn, or -errno */
+int64_t ks_mmap(struct ks_system *sys, struct ks_mm *mm, const struct ks_mmap *req);
+long ks_munmap(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages);
+long ks_mprotect(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages,
+		 unsigned prot);
+int64_t ks_mremap(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t old_pages,
+		  uint64_t new_pages, unsigned flags, uint64_t new_vpn);
+/* the new end of the heap, vpn */
+int64_t ks_brk(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn);
+long ks_madvise(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages,
+		enum ksmsim_advice advice);
+long ks_mlock(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages, bool lock);
+
+/* ---- zap.c ---- */
+
+/* Unmap the pages of [start, end) (entries become none; tables stay): zap_page_range(). */
+void ks_zap(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end);
+/* One KSM zero page entry of @mm goes: both zero page figures fall. */
+void ks_zero_page_unmapped(struct ks_system *sys, struct ks_mm *mm);
+/* true: a zero page entry that KSM placed (PRESENT, SPECIAL and the DIRTY mark, if tracked) */
+static inline bool ks_pte_is_ksm_zero(struct ks_pte pte)
+{
+	return (pte.bits & (KS_PTE(PRESENT) | KS_PTE(SPECIAL) | KS_PTE(DIRTY))) ==
+	       (KS_PTE(PRESENT) | KS_PTE(SPECIAL) | KS_PTE(DIRTY));
+}
+/* true: maps an anonymous page (KSM pages are) */
+static inline bool ks_pte_is_anon(struct ks_pte pte)
+{
+	return (pte.bits & (KS_PTE(PRESENT) | KS_PTE(SPECIAL) | KS_PTE(FILE))) == KS_PTE(PRESENT);
+}
+
+/* ---- rmap.c ---- */
+
+/* Calls @visit for every present entry of every mm that maps @pfn, by mm id, then address.
+ * Costs a walk of all page tables: for rare operations (migration, reclaim). */
+void ks_rmap_walk(struct ks_system *sys, ks_pfn pfn,
+		  void (*visit)(void *self, struct ks_mm *mm, uint64_t vpn, struct ks_pte pte),
+		  void *self);
+
+/* ---- swap.c ---- */
+
+/* Reclaim one frame: unmap it everywhere, leaving swap entries. Mappings removed. */
+uint64_t ks_swap_out(struct ks_system *sys, ks_pfn pfn, bool keep_cached);
+void ks_swap_put(struct ks_system *sys, uint32_t slot);	/* an entry goes */
+void ks_swap_dup(struct ks_system *sys, uint32_t slot);	/* fork copies an entry */
+
+/* All of this floor that can be checked; a sentence about the first fault, or NULL. */
+const char *ks_system_check(struct ks_system *sys);
+
+#endif
