@@ -63,9 +63,14 @@ struct ks_leaf {
 			uint16_t slot[KS_LEAF_SMALL]; /* ascending */
 			uint8_t bits[KS_LEAF_SMALL];  /* KS_PTE(...) */
 		} small;
-		struct ks_dense *all;
+		struct {
+			struct ks_dense *all;
+			uint32_t all_id; /* of `all` in its pool */
+		};
 	};
 };
+
+_Static_assert(sizeof(struct ks_leaf) == 64, "a small leaf is one cache line");
 
 /* pfn[entries], then the planes, entries / 64 words each: see the inlines. */
 struct ks_dense {
@@ -86,6 +91,7 @@ static inline uint32_t *ks_dense_pfn(struct ks_dense *dense)
 
 /* All tables of a machine; each process has a struct ks_pgtable. */
 struct ks_tables {
+	const struct ks_env *env; /* for assertions where no env comes in */
 	const struct ks_geometry *geo;
 	struct ks_pool leaves;	/* struct ks_leaf */
 	struct ks_pool dense;	/* struct ks_dense of the geometry's size */

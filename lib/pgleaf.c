@@ -1,0 +1,286 @@
+/*
+ * pgleaf.c - floor 3: the entries of PTE tables.
+ *
+ * A leaf with few entries is a sorted list in its own cache line, the bits of
+ * an entry in one byte; the seventh entry moves them into an array of pfns with
+ * one bit plane for each bit, so that the floors above can scan 64 entries at a
+ * time. It stays dense until the table goes.
+ *
+ * An entry that is none has no bit in any plane and pfn 0, in both forms.
+ *
+ * The bell rings before the change, with the watch still set, so that the
+ * listener can look at what is about to go. It must not change entries.
+ */
+#include "pgnode.h"
+
+#define MAPPED (KS_PTE(PRESENT) | KS_PTE(NONPRESENT))
+
+_Static_assert(KS_PTE_PLANES == 8, "the small form keeps the bits of an entry in one byte");
+
+/* Position of the first entry at or behind @slot in the small form. */
+static unsigned small_find(const struct ks_leaf *leaf, unsigned slot)
+{
+	unsigned k = 0;
+
+	while (k < leaf->nr && leaf->small.slot[k] < slot)
+		k++;
+	return k;
+}
+
+static struct ks_pte dense_get(const struct ks_leaf *leaf, unsigned slot)
+{
+	struct ks_dense *all = leaf->all;
+	struct ks_pte pte = { .pfn = ks_dense_pfn(all)[slot] };
+
+	for (unsigned plane = 0; plane < KS_PTE_PLANES; plane++) {
+		const uint64_t word = all->plane[(size_t)plane * all->words + slot / 64];
+
+		pte.bits |= (uint32_t)(word >> (slot % 64) & 1) << plane;
+	}
+	return pte;
+}
+
+struct ks_pte ks_leaf_get(const struct ks_leaf *leaf, unsigned slot)
+{
+	if (leaf->dense)
+		return dense_get(leaf, slot);
+
+	const unsigned k = small_find(leaf, slot);
+	if (k == leaf->nr || leaf->small.slot[k] != slot)
+		return (struct ks_pte){ 0 };
+	return (struct ks_pte){ .pfn = leaf->small.pfn[k], .bits = leaf->small.bits[k] };
+}
+
+int ks_leaf_next(const struct ks_leaf *leaf, unsigned slot)
+{
+	if (!leaf->dense) {
+		const unsigned k = small_find(leaf, slot);
+
+		return k < leaf->nr ? leaf->small.slot[k] : -1;
+	}
+
+	struct ks_dense *all = leaf->all;
+	const uint64_t *present = ks_dense_plane(all, KS_PTE_PRESENT);
+	const uint64_t *nonpresent = ks_dense_plane(all, KS_PTE_NONPRESENT);
+	uint64_t keep = UINT64_MAX << (slot % 64);
+	for (unsigned word = slot / 64; word < all->words; word++, keep = UINT64_MAX) {
+		const uint64_t mapped = (present[word] | nonpresent[word]) & keep;
+
+		if (mapped)
+			return (int)(word * 64 + (unsigned)__builtin_ctzll(mapped));
+	}
+	return -1;
+}
+
+/* ---- changing entries ---- */
+
+static void dense_put(struct ks_leaf *leaf, unsigned slot, struct ks_pte pte)
+{
+	struct ks_dense *all = leaf->all;
+	const uint64_t mask = UINT64_C(1) << (slot % 64);
+	uint64_t *word = all->plane + slot / 64;
+
+	for (unsigned plane = 0; plane < KS_PTE_PLANES; plane++, word += all->words)
+		*word = (*word & ~mask) | ((uint64_t)(pte.bits >> plane & 1) << (slot % 64));
+	ks_dense_pfn(all)[slot] = pte.pfn;
+}
+
+static bool dense_has(const struct ks_leaf *leaf, unsigned slot)
+{
+	struct ks_dense *all = leaf->all;
+	const uint64_t mapped = ks_dense_plane(all, KS_PTE_PRESENT)[slot / 64] |
+				ks_dense_plane(all, KS_PTE_NONPRESENT)[slot / 64];
+
+	return mapped >> (slot % 64) & 1;
+}
+
+static void leaf_grow(struct ks_env *env, struct ks_tables *tables, struct ks_leaf *leaf)
+{
+	const struct ks_geometry *geo = tables->geo;
+	const uint32_t id = ks_pool_alloc(env, &tables->dense);
+	struct ks_leaf old = *leaf;
+
+	leaf->all = ks_pool_at(&tables->dense, id);
+	leaf->all_id = id;
+	leaf->dense = true;
+	leaf->all->entries = 1u << geo->bits[geo->levels - 1];
+	leaf->all->words = (leaf->all->entries + 63) / 64;
+	for (unsigned k = 0; k < old.nr; k++)
+		dense_put(leaf, old.small.slot[k],
+			  (struct ks_pte){ old.small.pfn[k], old.small.bits[k] });
+}
+
+static void small_insert(struct ks_leaf *leaf, unsigned at, unsigned slot, struct ks_pte pte)
+{
+	for (unsigned k = leaf->nr; k > at; k--) {
+		leaf->small.pfn[k] = leaf->small.pfn[k - 1];
+		leaf->small.slot[k] = leaf->small.slot[k - 1];
+		leaf->small.bits[k] = leaf->small.bits[k - 1];
+	}
+	leaf->small.pfn[at] = pte.pfn;
+	leaf->small.slot[at] = (uint16_t)slot;
+	leaf->small.bits[at] = (uint8_t)pte.bits;
+	leaf->nr++;
+}
+
+static void small_remove(struct ks_leaf *leaf, unsigned at)
+{
+	leaf->nr--;
+	for (unsigned k = at; k < leaf->nr; k++) {
+		leaf->small.pfn[k] = leaf->small.pfn[k + 1];
+		leaf->small.slot[k] = leaf->small.slot[k + 1];
+		leaf->small.bits[k] = leaf->small.bits[k + 1];
+	}
+}
+
+/* Set the entry, or clear it if @pte is none (all zero). */
+static void leaf_put(struct ks_env *env, struct ks_tables *tables, struct ks_leaf *leaf,
+		     unsigned slot, struct ks_pte pte)
+{
+	if (!leaf->dense) {
+		const unsigned at = small_find(leaf, slot);
+		const bool found = at < leaf->nr && leaf->small.slot[at] == slot;
+
+		if (found && pte.bits) {
+			leaf->small.pfn[at] = pte.pfn;
+			leaf->small.bits[at] = (uint8_t)pte.bits;
+		} else if (found) {
+			small_remove(leaf, at);
+		} else if (pte.bits && leaf->nr < KS_LEAF_SMALL) {
+			small_insert(leaf, at, slot, pte);
+		} else if (pte.bits) {
+			leaf_grow(env, tables, leaf);
+		}
+		if (!leaf->dense)
+			return;
+	}
+	leaf->nr = (uint16_t)(leaf->nr - dense_has(leaf, slot) + !!pte.bits);
+	dense_put(leaf, slot, pte);
+}
+
+void ks_leaf_watch(struct ks_leaf *leaf, unsigned slot, bool on)
+{
+	if (leaf->dense) {
+		uint64_t *word = ks_dense_plane(leaf->all, KS_PTE_WATCHED) + slot / 64;
+		const uint64_t mask = UINT64_C(1) << (slot % 64);
+
+		*word = on && dense_has(leaf, slot) ? *word | mask : *word & ~mask;
+		return;
+	}
+
+	const unsigned k = small_find(leaf, slot);
+	if (k == leaf->nr || leaf->small.slot[k] != slot)
+		return;
+	leaf->small.bits[k] &= (uint8_t)~KS_PTE(WATCHED);
+	if (on)
+		leaf->small.bits[k] |= KS_PTE(WATCHED);
+}
+
+static bool leaf_watched(const struct ks_leaf *leaf, unsigned slot)
+{
+	if (leaf->dense)
+		return ks_dense_plane(leaf->all, KS_PTE_WATCHED)[slot / 64] >> (slot % 64) & 1;
+	return ks_leaf_get(leaf, slot).bits & KS_PTE(WATCHED);
+}
+
+static bool ring(struct ks_tables *tables, struct ks_pgtable *pt, struct ks_leaf *leaf,
+		 unsigned slot)
+{
+	if (!leaf_watched(leaf, slot))
+		return false;
+	if (tables->watched)
+		tables->watched(tables->self, pt->mm, leaf->vpn + slot, leaf);
+	return true;
+}
+
+/* ---- by address ---- */
+
+static unsigned slot_of(const struct ks_tables *tables, uint64_t vpn)
+{
+	return ks_pgtable_index(tables->geo, tables->geo->levels - 1, vpn);
+}
+
+struct ks_pte ks_pte_get(const struct ks_tables *tables, const struct ks_pgtable *pt, uint64_t vpn)
+{
+	const uint32_t id = ks_leaf_find(tables, pt, vpn);
+
+	if (!id)
+		return (struct ks_pte){ 0 };
+	return ks_leaf_get(ks_leaf(tables, id), slot_of(tables, vpn));
+}
+
+/**
+ * ks_pte_set() - write one entry
+ * @pte: bits 0 (pfn then does not matter) clears the entry; else exactly one of
+ *       PRESENT and NONPRESENT is among its bits
+ *
+ * The old entry's watch rings even if the new one is equal: whoever watches
+ * wants to hear of every write.
+ */
+void ks_pte_set(struct ks_env *env, struct ks_tables *tables, struct ks_pgtable *pt, uint64_t vpn,
+		struct ks_pte pte)
+{
+	const uint32_t mapped = pte.bits & MAPPED;
+	uint32_t id = ks_leaf_find(tables, pt, vpn);
+
+	KS_ASSERT(env, !pte.bits || mapped == KS_PTE(PRESENT) || mapped == KS_PTE(NONPRESENT));
+	KS_ASSERT(env, pte.bits >> KS_PTE_PLANES == 0);
+	if (!pte.bits && !id)
+		return;
+	if (!id)
+		id = ks_pgnode_populate(env, tables, pt, vpn);
+	if (!pte.bits)
+		pte.pfn = 0;
+
+	struct ks_leaf *leaf = ks_leaf(tables, id);
+	ring(tables, pt, leaf, slot_of(tables, vpn));
+	leaf_put(env, tables, leaf, slot_of(tables, vpn), pte);
+}
+
+void ks_pte_unwatch(struct ks_tables *tables, struct ks_pgtable *pt, uint64_t vpn)
+{
+	const uint32_t id = ks_leaf_find(tables, pt, vpn);
+
+	if (id && ring(tables, pt, ks_leaf(tables, id), slot_of(tables, vpn)))
+		ks_leaf_watch(ks_leaf(tables, id), slot_of(tables, vpn), false);
+}
+
+/* ---- checks ---- */
+
+static bool entry_check(struct ks_pte pte)
+{
+	const uint32_t mapped = pte.bits & MAPPED;
+
+	if (!pte.bits)
+		return !pte.pfn;
+	return mapped == KS_PTE(PRESENT) || mapped == KS_PTE(NONPRESENT);
+}
+
+bool ks_leaf_check(const struct ks_tables *tables, const struct ks_leaf *leaf)
+{
+	const struct ks_geometry *geo = tables->geo;
+	const unsigned entries = 1u << geo->bits[geo->levels - 1];
+	unsigned nr = 0;
+
+	if (!leaf->dense) {
+		for (unsigned k = 0; k < leaf->nr && k < KS_LEAF_SMALL; k++) {
+			if (leaf->small.slot[k] >= entries ||
+			    (k && leaf->small.slot[k - 1] >= leaf->small.slot[k]))
+				return false;
+			if (!leaf->small.bits[k] ||
+			    !entry_check(ks_leaf_get(leaf, leaf->small.slot[k])))
+				return false;
+		}
+		return leaf->nr <= KS_LEAF_SMALL;
+	}
+	if (leaf->all != ks_pool_at(&tables->dense, leaf->all_id) || leaf->all->entries != entries)
+		return false;
+	for (unsigned slot = 0; slot < entries; slot++) {
+		const struct ks_pte pte = dense_get(leaf, slot);
+
+		if (!entry_check(pte))
+			return false;
+		nr += !!pte.bits;
+	}
+	return nr == leaf->nr;
+}

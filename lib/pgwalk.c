@@ -1,0 +1,238 @@
+/*
+ * pgwalk.c - floor 3: the range walker and what full passes cost.
+ *
+ * The kernel's walker reads a table from the first entry that the range
+ * overlaps to the last, one by one; a none entry costs one read and skips all
+ * beneath. Here the next child comes from the list or bitmap of the table, and
+ * the reads in between from the distance:
+ *
+ *	table   . . . A . . . . B . .        from . to A: 4 reads, A to B: 5,
+ *	        ^range start                 behind B to the end: 2
+ *
+ * The walker keeps node ids and an address, no position inside a table: so a
+ * table may grow, in number and in form, while the walk rests on a leaf.
+ *
+ * What could surprise: a walk that ends on a leaf has not read the entries
+ * behind it. KSM's scan never does: it stops at a page and starts again behind
+ * it, which re-reads the entries that cover both, ks_walk_restart().
+ */
+#include "pgnode.h"
+
+/**
+ * ks_walk_start() - rest before [vpn, end); nothing is read yet
+ * @end: may be the end of the whole table; vpn == end is an empty walk
+ */
+void ks_walk_start(struct ks_walk *walk, const struct ks_tables *tables,
+		   const struct ks_pgtable *pt, uint64_t vpn, uint64_t end)
+{
+	KS_ASSERT(tables->env, vpn <= end);
+	KS_ASSERT(tables->env, end <= ks_pgtable_span(tables->geo, 0));
+	*walk = (struct ks_walk){
+		.tables = tables, .pt = pt, .vpn = vpn, .end = end, .node = { pt->root }
+	};
+}
+
+/* The lowest table of the path that covers @vpn, if the one of @level ends just before it. */
+static unsigned climb(const struct ks_geometry *geo, unsigned level, uint64_t vpn)
+{
+	while (level && ks_pgtable_index(geo, level, vpn) == 0)
+		level--;
+	return level;
+}
+
+/* Fetch what the walk is going to read after entry @index. */
+static void prefetch_next(const struct ks_tables *tables, const struct ks_pgnode *node,
+			  unsigned index)
+{
+	unsigned next;
+	const uint32_t id = ks_pgnode_next(node, index + 1, &next);
+
+	if (!id)
+		return;
+	if (node->level == tables->geo->levels - 2)
+		__builtin_prefetch(ks_leaf(tables, id));
+	else
+		__builtin_prefetch(ks_pgnode_at(tables, id));
+}
+
+/* The walk rests on @leaf, which covers walk->vpn. */
+static bool yield_leaf(struct ks_walk *walk, uint32_t leaf)
+{
+	const struct ks_geometry *geo = walk->tables->geo;
+	const uint64_t mask = ks_pgtable_mask(geo, geo->levels - 1);
+	const uint64_t last = walk->vpn | mask;
+
+	walk->leaf = leaf;
+	walk->first = (unsigned)(walk->vpn & mask);
+	walk->last = (unsigned)((last < walk->end ? last : walk->end - 1) & mask);
+	walk->vpn = last < walk->end ? last + 1 : walk->end;
+	return true;
+}
+
+/**
+ * ks_walk_leaf() - go on to the next leaf
+ *
+ * Models: mm/pagewalk.c:walk_page_range_vma(), without a hole callback.
+ * Returns: false at the end of the range; then walk->entries is the whole pass.
+ */
+bool ks_walk_leaf(struct ks_walk *walk)
+{
+	const struct ks_geometry *geo = walk->tables->geo;
+	unsigned level = walk->leaf ? climb(geo, geo->levels - 2, walk->vpn) : 0;
+
+	walk->leaf = 0;
+	while (walk->vpn < walk->end) {
+		const struct ks_pgnode *node = ks_pgnode_at(walk->tables, walk->node[level]);
+		const unsigned shift = geo->shift[level];
+		const unsigned first = ks_pgtable_index(geo, level, walk->vpn);
+		const uint64_t left = ((walk->end - 1 - node->vpn) >> shift);
+		const uint64_t mask = ks_pgtable_mask(geo, level);
+		const unsigned last = (unsigned)(left < mask ? left : mask);
+		unsigned index = 0;
+		const uint32_t child = ks_pgnode_next(node, first, &index);
+
+		if (!child || index > last) {
+			walk->entries += last - first + 1;
+			const uint64_t next = node->vpn + ((uint64_t)(last + 1) << shift);
+
+			walk->vpn = next < walk->end ? next : walk->end;
+			level = climb(geo, level, walk->vpn);
+			continue;
+		}
+		walk->entries += index - first + 1;
+		if (index > first)
+			walk->vpn = node->vpn + ((uint64_t)index << shift);
+		prefetch_next(walk->tables, node, index);
+		if (level == geo->levels - 2)
+			return yield_leaf(walk, child);
+		walk->node[++level] = child;
+	}
+	return false;
+}
+
+/**
+ * ks_walk_restart() - entries that stopping at one page and starting behind it reads twice
+ * @last_vpn: where the walk stopped
+ * @vpn:      where it starts again, behind that
+ */
+unsigned ks_walk_restart(const struct ks_geometry *geo, uint64_t last_vpn, uint64_t vpn)
+{
+	unsigned nr = 0;
+
+	for (unsigned level = 0; level < geo->levels - 1; level++)
+		nr += last_vpn >> geo->shift[level] == vpn >> geo->shift[level];
+	return nr;
+}
+
+/* ---- what a pass costs ---- */
+
+struct cost {
+	const struct ks_tables *tables;
+	uint64_t end; /* of the range */
+	struct ksmsim_walk sum;
+};
+
+#define HIT_MASK (KS_PTE(PRESENT) | KS_PTE(SPECIAL) | KS_PTE(FILE))
+
+/* Slots [first, last] of a leaf that KSM's walk stops at; *on_last: the last one is one. */
+static unsigned leaf_hits(const struct ks_leaf *leaf, unsigned first, unsigned last, bool *on_last)
+{
+	unsigned nr = 0;
+
+	*on_last = false;
+	if (!leaf->dense) {
+		for (unsigned k = 0; k < leaf->nr; k++) {
+			const unsigned slot = leaf->small.slot[k];
+			const bool hit = (leaf->small.bits[k] & HIT_MASK) == KS_PTE(PRESENT);
+
+			nr += hit && slot >= first && slot <= last;
+			*on_last |= hit && slot == last;
+		}
+		return nr;
+	}
+
+	const uint64_t *present = ks_dense_plane(leaf->all, KS_PTE_PRESENT);
+	const uint64_t *special = ks_dense_plane(leaf->all, KS_PTE_SPECIAL);
+	const uint64_t *file = ks_dense_plane(leaf->all, KS_PTE_FILE);
+	for (unsigned word = first / 64; word <= last / 64; word++) {
+		uint64_t hits = present[word] & ~special[word] & ~file[word];
+
+		if (word == last / 64) {
+			*on_last = hits >> (last % 64) & 1;
+			hits &= UINT64_MAX >> (63 - last % 64);
+		}
+		if (word == first / 64)
+			hits &= UINT64_MAX << (first % 64);
+		nr += (unsigned)__builtin_popcountll(hits);
+	}
+	return nr;
+}
+
+/* The part [from, to) of the range lies in this leaf. */
+static void cost_leaf(struct cost *cost, const struct ks_leaf *leaf, uint64_t from, uint64_t to)
+{
+	const struct ks_geometry *geo = cost->tables->geo;
+	bool on_last;
+	const unsigned hits = leaf_hits(leaf, (unsigned)(from - leaf->vpn),
+					(unsigned)(to - 1 - leaf->vpn), &on_last);
+
+	cost->sum.pages += hits;
+	cost->sum.range += (uint64_t)hits * (geo->levels - 1);
+	if (on_last) {
+		/* the restart behind it is in another leaf, or there is none */
+		cost->sum.range -= geo->levels - 1;
+		if (to < cost->end)
+			cost->sum.range += ks_walk_restart(geo, to - 1, to);
+	}
+}
+
+/* A table and all below it; [from, to) is the part of the range that it covers. */
+static void cost_table(struct cost *cost, unsigned level, uint32_t id, uint64_t from, uint64_t to)
+{
+	const struct ks_geometry *geo = cost->tables->geo;
+	const unsigned shift = geo->shift[level];
+
+	cost->sum.range += ((to - 1) >> shift) - (from >> shift) + 1;
+	cost->sum.per_address += to - from;
+	if (level == geo->levels - 1) {
+		cost_leaf(cost, ks_leaf(cost->tables, id), from, to);
+		return;
+	}
+
+	const struct ks_pgnode *node = ks_pgnode_at(cost->tables, id);
+	unsigned index = ks_pgtable_index(geo, level, from);
+	uint32_t child;
+	for (; (child = ks_pgnode_next(node, index, &index)); index++) {
+		const uint64_t start = node->vpn + ((uint64_t)index << shift);
+		const uint64_t end = start + (UINT64_C(1) << shift);
+
+		if (start >= to)
+			return;
+		prefetch_next(cost->tables, node, index);
+		cost_table(cost, level + 1, child, start > from ? start : from,
+			   end < to ? end : to);
+	}
+}
+
+/**
+ * ks_walk_cost() - entries that one full pass over [vpn, end) reads
+ * @out: every field is set; pages are those that KSM's walk stops at: present,
+ *       neither a zero page nor a page of a file
+ *
+ * range is what ks_walk_leaf(), the PTEs of each leaf and ks_walk_restart()
+ * behind each page add up to. per_address: each address reads one entry of
+ * every table that covers it, so it is the sum of the tables' shares of the
+ * range.
+ */
+void ks_walk_cost(const struct ks_tables *tables, const struct ks_pgtable *pt, uint64_t vpn,
+		  uint64_t end, struct ksmsim_walk *out)
+{
+	struct cost cost = { .tables = tables, .end = end };
+
+	KS_ASSERT(tables->env, vpn <= end);
+	KS_ASSERT(tables->env, end <= ks_pgtable_span(tables->geo, 0));
+	cost.sum.addresses = end - vpn;
+	if (vpn < end)
+		cost_table(&cost, 0, pt->root, vpn, end);
+	*out = cost.sum;
+}
