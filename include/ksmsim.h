@@ -176,7 +176,7 @@ KSMSIM_API int ksmsim_listen(struct ksmsim *sim, ksmsim_listener listener, void 
 /**
  * ksmsim_event_format() - the event as the kernel's trace file prints it
  * @buf, @size: where; always terminated when @size > 0
- * "ksm_merge_with_ksm_page: ksm pfn 3 rmap_item A:0x10000000000 mm 1 error 0":
+ * "ksm_merge_with_ksm_page: ksm pfn 3 rmap_item 1:0x10000000000 mm 1 error 0":
  * the part from the event name on. Returns: the length as snprintf() does.
  */
 KSMSIM_API int ksmsim_event_format(const struct ksmsim_event *event, char *buf, size_t size);

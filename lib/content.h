@@ -32,8 +32,10 @@ typedef uint32_t ks_cid;
 struct ks_contents {
 	uint32_t page_bytes; /* 4096, 16384, 65536 */
 	struct ks_pool pool; /* struct ks_content, private to content.c */
-	uint32_t *index;     /* open-addressing hash of ids */
+	uint32_t *index;     /* open-addressing hash of ids, in cache lines private to content.c */
 	uint32_t index_capacity;
+	uint32_t index_lines;
+	uint32_t index_used; /* slots that are not empty: live ids and removed ones */
 	uint32_t nr;	      /* live ids */
 	uint64_t blob_bytes; /* in patches and literal pages */
 	uint8_t *scratch[2]; /* one page each */

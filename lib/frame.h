@@ -8,8 +8,8 @@
  *
  * pfn 0 is none, pfn 1 the zero page (never counted, never freed). With more
  * than one NUMA node the node is the top bits of the pfn: ks_frame_nid().
- * Freed frames are reused oldest first and only when KS_FRAME_QUARANTINE are
- * free, so that in a short run a pfn is a name that is never given twice.
+ * Freed frames are reused oldest first and only while more than
+ * KS_FRAME_QUARANTINE are free, so that in a short run a pfn is a name that is never given twice.
  */
 #ifndef KS_FRAME_H
 #define KS_FRAME_H
@@ -105,6 +105,8 @@ void ks_frame_hold(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, uin
 		   uint32_t pins);
 void ks_frame_release(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, uint32_t gets,
 		      uint32_t pins);
+/* the swap cache lets go of the frame: clears KS_FRAME_SWAPCACHE, frees with the last reference */
+void ks_frame_uncache(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
 uint32_t ks_frame_refs(const struct ks_frames *frames, ks_pfn pfn);
 uint32_t ks_frame_pins(const struct ks_frames *frames, ks_pfn pfn);
 /* false if free or never allocated */
@@ -116,5 +118,7 @@ void ks_lru_drain(struct ks_env *env, struct ks_frames *frames);
 /* where a one-CPU kernel drains its own batch (unmap, exit, mlock, ...): only if knob lru_drain */
 void ks_lru_drain_local(struct ks_env *env, struct ks_frames *frames);
 uint64_t ks_frames_memory(const struct ks_frames *frames);
+/* free lists, batch and counts agree; false if not. O(frames) */
+bool ks_frames_check(const struct ks_frames *frames);
 
 #endif

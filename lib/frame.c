@@ -1,0 +1,411 @@
+/*
+ * frame.c - floor 2: frames, their references, and the LRU add batch.
+ *
+ * A frame is in use while it has a reference; with the last one it goes to the
+ * tail of its node's free list, and its pfn is not handed out again before
+ * KS_FRAME_QUARANTINE others are waiting too. The zero page is a frame without
+ * counts: mapping and unmapping it does nothing.
+ *
+ * The LRU add batch holds one reference of each of its frames. When it is full
+ * all of it is drained, as the kernel drains a folio_batch; frames that nobody
+ * maps any more are freed by that.
+ *
+ * What could surprise: with the knob lru_drain off nothing leaves the batch but
+ * through ks_lru_drain(), so it grows without bound (lru_more).
+ *
+ * Models: mm/swap.c:folio_add_lru(), lru_add_drain(); mm/gup.c:try_grab_folio().
+ */
+#include "frame.h"
+
+#include <string.h>
+
+/* A flag of this set stands for a reference or more. */
+#define REF_FLAGS (KS_FRAME_LRU_BATCH | KS_FRAME_EXTRA | KS_FRAME_SWAPCACHE)
+#define ONE_MAP (UINT32_C(1) << KS_FRAME_FLAG_BITS)
+#define REFS_MAX INT32_MAX
+
+static uint32_t idx_of(const struct ks_frames *frames, ks_pfn pfn)
+{
+	return frames->nid_shift >= 32 ? pfn : pfn & ((1u << frames->nid_shift) - 1);
+}
+
+static ks_pfn pfn_of(const struct ks_frames *frames, unsigned nid, uint32_t idx)
+{
+	return frames->nid_shift >= 32 ? idx : (uint32_t)nid << frames->nid_shift | idx;
+}
+
+/**
+ * ks_frames_init() - memory with the zero page only
+ * @contents: where frames give their contents back; must outlive @frames
+ * @nr_nodes: 1..KS_NODES_MAX
+ */
+void ks_frames_init(struct ks_env *env, struct ks_frames *frames, struct ks_contents *contents,
+		    unsigned nr_nodes)
+{
+	ks_pfn zero;
+
+	KS_ASSERT(env, nr_nodes >= 1 && nr_nodes <= KS_NODES_MAX);
+	memset(frames, 0, sizeof(*frames));
+	frames->contents = contents;
+	frames->nr_nodes = nr_nodes;
+	frames->nid_shift = 32;
+	while (nr_nodes > 1u << (32 - frames->nid_shift))
+		frames->nid_shift--;
+	for (unsigned nid = 0; nid < nr_nodes; nid++)
+		ks_pool_init(&frames->node[nid].pool, sizeof(struct ks_frame));
+	zero = ks_pool_alloc(env, &frames->node[0].pool);
+	KS_ASSERT(env, zero == KS_PFN_ZERO);
+	ks_frame(frames, zero)->cid = KS_CID_ZERO;
+}
+
+/* The contents of frames still in use are not given back: they go with all contents. */
+void ks_frames_destroy(struct ks_env *env, struct ks_frames *frames)
+{
+	for (unsigned nid = 0; nid < frames->nr_nodes; nid++)
+		ks_pool_destroy(env, &frames->node[nid].pool);
+	ks_map_destroy(env, &frames->extra);
+	ks_free(env, frames->lru_more);
+	memset(frames, 0, sizeof(*frames));
+}
+
+/* ---- free frames ---- */
+
+/* The oldest free frame if enough are waiting, else one never used before. */
+static ks_pfn take_free(struct ks_env *env, struct ks_frames *frames, unsigned nid)
+{
+	struct ks_node_frames *node = &frames->node[nid];
+	uint32_t idx;
+
+	if (node->nr_free > KS_FRAME_QUARANTINE) {
+		struct ks_frame *frame;
+
+		idx = node->free_head;
+		frame = ks_pool_at(&node->pool, idx);
+		node->free_head = frame->cid;
+		node->nr_free--;
+		return pfn_of(frames, nid, idx);
+	}
+	if (frames->nid_shift < 32 && node->pool.used >> frames->nid_shift)
+		ks_fail(env, KSMSIM_ELIMIT);
+	idx = ks_pool_alloc(env, &node->pool);
+	return pfn_of(frames, nid, idx);
+}
+
+static void append_free(struct ks_frames *frames, ks_pfn pfn)
+{
+	struct ks_node_frames *node = &frames->node[ks_frame_nid(frames, pfn)];
+	const uint32_t idx = idx_of(frames, pfn);
+
+	if (node->nr_free) {
+		struct ks_frame *tail = ks_pool_at(&node->pool, node->free_tail);
+
+		tail->cid = idx;
+	} else {
+		node->free_head = idx;
+	}
+	node->free_tail = idx;
+	node->nr_free++;
+}
+
+/* The last reference went: tell the floor above of a KSM page while it still is one. */
+static void free_frame(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
+{
+	struct ks_frame *frame = ks_frame(frames, pfn);
+
+	if (ks_frame_test(frame, KS_FRAME_KSM) && frames->ksm_freed)
+		frames->ksm_freed(frames->self, pfn);
+	ks_content_put(env, frames->contents, frame->cid);
+	*frame = (struct ks_frame){ .cid = 0 };
+	append_free(frames, pfn);
+	frames->nr_used--;
+}
+
+static bool has_no_refs(const struct ks_frame *frame)
+{
+	return frame->meta < ONE_MAP && !(frame->meta & REF_FLAGS);
+}
+
+/* ---- the LRU add batch ---- */
+
+static void drain_one(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
+{
+	struct ks_frame *frame = ks_frame(frames, pfn);
+
+	ks_frame_flag(frame, KS_FRAME_LRU_BATCH, false);
+	if (has_no_refs(frame))
+		free_frame(env, frames, pfn);
+}
+
+void ks_lru_drain(struct ks_env *env, struct ks_frames *frames)
+{
+	for (uint32_t i = 0; i < frames->nr_lru_batch; i++)
+		drain_one(env, frames, frames->lru_batch[i]);
+	for (uint32_t i = 0; i < frames->nr_lru_more; i++)
+		drain_one(env, frames, frames->lru_more[i]);
+	frames->nr_lru_batch = 0;
+	frames->nr_lru_more = 0;
+}
+
+void ks_lru_drain_local(struct ks_env *env, struct ks_frames *frames)
+{
+	if (env->knob.lru_drain)
+		ks_lru_drain(env, frames);
+}
+
+static uint32_t lru_batch_size(const struct ks_env *env)
+{
+	return env->feature[KS_FEAT_lru_batch_31] ? 31 : 15;
+}
+
+/* Makes sure that one more frame can wait, so that lru_add() needs no memory. */
+static void lru_reserve(struct ks_env *env, struct ks_frames *frames)
+{
+	uint32_t max;
+
+	if (frames->nr_lru_batch < lru_batch_size(env) ||
+	    frames->nr_lru_more < frames->lru_more_max)
+		return;
+	max = frames->lru_more_max ? 2 * frames->lru_more_max : 64;
+	frames->lru_more = ks_realloc(env, frames->lru_more, max * sizeof(*frames->lru_more));
+	frames->lru_more_max = max;
+}
+
+static void lru_add(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
+{
+	const uint32_t size = lru_batch_size(env);
+
+	ks_frame_flag(ks_frame(frames, pfn), KS_FRAME_LRU_BATCH, true);
+	if (frames->nr_lru_batch < size)
+		frames->lru_batch[frames->nr_lru_batch++] = pfn;
+	else
+		frames->lru_more[frames->nr_lru_more++] = pfn;
+	if (frames->nr_lru_batch >= size)
+		ks_lru_drain_local(env, frames);
+}
+
+/* ---- references ---- */
+
+/* On KS_PFN_NONE the caller keeps its reference of @cid. */
+ks_pfn ks_frame_alloc(struct ks_env *env, struct ks_frames *frames, unsigned nid, ks_cid cid,
+		      bool lru)
+{
+	ks_pfn pfn;
+
+	KS_ASSERT(env, nid < frames->nr_nodes);
+	if (ks_inject(env, KSMSIM_INJECT_frame))
+		return KS_PFN_NONE;
+	if (lru)
+		lru_reserve(env, frames);
+	pfn = take_free(env, frames, nid);
+	*ks_frame(frames, pfn) =
+		(struct ks_frame){ .cid = cid, .meta = ONE_MAP | KS_FRAME_EXCLUSIVE };
+	frames->nr_used++;
+	if (lru)
+		lru_add(env, frames, pfn);
+	return pfn;
+}
+
+void ks_frame_map(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
+{
+	struct ks_frame *frame;
+
+	if (pfn == KS_PFN_ZERO)
+		return;
+	frame = ks_frame(frames, pfn);
+	KS_ASSERT(env, !has_no_refs(frame));
+	if (ks_frame_maps(frame) >= KS_FRAME_MAPS_MAX)
+		ks_fail(env, KSMSIM_ELIMIT);
+	frame->meta += ONE_MAP;
+}
+
+void ks_frame_unmap(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
+{
+	struct ks_frame *frame;
+
+	if (pfn == KS_PFN_ZERO)
+		return;
+	frame = ks_frame(frames, pfn);
+	KS_ASSERT(env, ks_frame_maps(frame) > 0);
+	frame->meta -= ONE_MAP;
+	if (has_no_refs(frame))
+		free_frame(env, frames, pfn);
+}
+
+static uint64_t extra_of(const struct ks_frames *frames, ks_pfn pfn)
+{
+	const uint64_t *extra;
+
+	if (!ks_frame_test(ks_frame(frames, pfn), KS_FRAME_EXTRA))
+		return 0;
+	extra = ks_map_find(&frames->extra, pfn);
+	return extra ? *extra : 0;
+}
+
+static uint64_t extra_refs(uint64_t extra)
+{
+	return (uint32_t)extra + (extra >> 32) * KS_PIN_BIAS;
+}
+
+/**
+ * ks_frame_hold() - references that are not mappings
+ * @gets: plain references
+ * @pins: counted KS_PIN_BIAS references each
+ *
+ * Models: mm/gup.c:try_grab_folio(). The zero page takes none.
+ */
+void ks_frame_hold(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, uint32_t gets,
+		   uint32_t pins)
+{
+	uint64_t extra;
+
+	if (pfn == KS_PFN_ZERO || !(gets | pins))
+		return;
+	KS_ASSERT(env, ks_frame_live(frames, pfn));
+	extra = extra_of(frames, pfn);
+	if (extra_refs(extra) + gets + (uint64_t)pins * KS_PIN_BIAS > REFS_MAX)
+		ks_fail(env, KSMSIM_ELIMIT);
+	ks_map_set(env, &frames->extra, pfn, extra + ((uint64_t)pins << 32) + gets);
+	ks_frame_flag(ks_frame(frames, pfn), KS_FRAME_EXTRA, true);
+}
+
+void ks_frame_release(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, uint32_t gets,
+		      uint32_t pins)
+{
+	struct ks_frame *frame;
+	uint64_t extra;
+
+	if (pfn == KS_PFN_ZERO || !(gets | pins))
+		return;
+	extra = extra_of(frames, pfn);
+	KS_ASSERT(env, (uint32_t)extra >= gets);
+	KS_ASSERT(env, extra >> 32 >= pins);
+	extra -= ((uint64_t)pins << 32) + gets;
+	if (extra) {
+		ks_map_set(env, &frames->extra, pfn, extra);
+		return;
+	}
+	ks_map_delete(&frames->extra, pfn);
+	frame = ks_frame(frames, pfn);
+	ks_frame_flag(frame, KS_FRAME_EXTRA, false);
+	if (has_no_refs(frame))
+		free_frame(env, frames, pfn);
+}
+
+void ks_frame_uncache(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
+{
+	struct ks_frame *frame = ks_frame(frames, pfn);
+
+	if (!ks_frame_test(frame, KS_FRAME_SWAPCACHE))
+		return;
+	ks_frame_flag(frame, KS_FRAME_SWAPCACHE, false);
+	if (has_no_refs(frame))
+		free_frame(env, frames, pfn);
+}
+
+/* The zero page answers 1: it is never counted and never goes. */
+uint32_t ks_frame_refs(const struct ks_frames *frames, ks_pfn pfn)
+{
+	const struct ks_frame *frame = ks_frame(frames, pfn);
+
+	if (pfn == KS_PFN_ZERO)
+		return 1;
+	return ks_frame_maps(frame) + ks_frame_test(frame, KS_FRAME_LRU_BATCH) +
+	       ks_frame_test(frame, KS_FRAME_SWAPCACHE) +
+	       (uint32_t)extra_refs(extra_of(frames, pfn));
+}
+
+uint32_t ks_frame_pins(const struct ks_frames *frames, ks_pfn pfn)
+{
+	return (uint32_t)(extra_of(frames, pfn) >> 32);
+}
+
+bool ks_frame_live(const struct ks_frames *frames, ks_pfn pfn)
+{
+	const unsigned nid = ks_frame_nid(frames, pfn);
+	const uint32_t idx = idx_of(frames, pfn);
+
+	if (pfn == KS_PFN_ZERO)
+		return true;
+	return nid < frames->nr_nodes && idx && idx < frames->node[nid].pool.used &&
+	       ks_frame(frames, pfn)->meta;
+}
+
+void ks_frame_set_content(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, ks_cid cid)
+{
+	struct ks_frame *frame = ks_frame(frames, pfn);
+
+	KS_ASSERT(env, pfn != KS_PFN_ZERO);
+	ks_content_put(env, frames->contents, frame->cid);
+	frame->cid = cid;
+}
+
+uint64_t ks_frames_memory(const struct ks_frames *frames)
+{
+	uint64_t bytes = frames->extra.capacity * 2 * sizeof(uint64_t) +
+			 frames->lru_more_max * sizeof(*frames->lru_more);
+
+	for (unsigned nid = 0; nid < frames->nr_nodes; nid++)
+		bytes += ks_pool_bytes(&frames->node[nid].pool);
+	return bytes;
+}
+
+/* ---- check ---- */
+
+/* Every free frame is on the list, once, and nothing else is. */
+static bool check_free_list(const struct ks_node_frames *node, uint32_t free_frames)
+{
+	uint32_t idx = node->free_head;
+
+	if (node->nr_free != free_frames)
+		return false;
+	for (uint32_t i = 0; i < node->nr_free; i++) {
+		const struct ks_frame *frame;
+
+		if (!idx || idx >= node->pool.used)
+			return false;
+		frame = ks_pool_at(&node->pool, idx);
+		if (frame->meta || (i + 1 == node->nr_free && idx != node->free_tail))
+			return false;
+		idx = frame->cid;
+	}
+	return true;
+}
+
+static bool check_batch(const struct ks_frames *frames)
+{
+	for (uint32_t i = 0; i < frames->nr_lru_batch; i++) {
+		if (!ks_frame_test(ks_frame(frames, frames->lru_batch[i]), KS_FRAME_LRU_BATCH))
+			return false;
+	}
+	for (uint32_t i = 0; i < frames->nr_lru_more; i++) {
+		if (!ks_frame_test(ks_frame(frames, frames->lru_more[i]), KS_FRAME_LRU_BATCH))
+			return false;
+	}
+	return true;
+}
+
+bool ks_frames_check(const struct ks_frames *frames)
+{
+	uint64_t nr_used = 0, nr_batch = 0, nr_extra = 0;
+
+	for (unsigned nid = 0; nid < frames->nr_nodes; nid++) {
+		const struct ks_node_frames *node = &frames->node[nid];
+		uint32_t free_frames = 0;
+
+		for (uint32_t idx = nid ? 1 : KS_PFN_ZERO + 1; idx < node->pool.used; idx++) {
+			const struct ks_frame *frame = ks_pool_at(&node->pool, idx);
+
+			if (frame->meta && (has_no_refs(frame) || !frame->cid))
+				return false;
+			nr_used += frame->meta != 0;
+			free_frames += frame->meta == 0;
+			nr_batch += ks_frame_test(frame, KS_FRAME_LRU_BATCH);
+			nr_extra += ks_frame_test(frame, KS_FRAME_EXTRA);
+		}
+		if (!check_free_list(node, free_frames))
+			return false;
+	}
+	return nr_used == frames->nr_used && nr_extra == frames->extra.nr &&
+	       nr_batch == (uint64_t)frames->nr_lru_batch + frames->nr_lru_more &&
+	       check_batch(frames);
+}
