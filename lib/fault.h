@@ -19,6 +19,8 @@
 enum ks_fault_kind {
 	KS_FAULT_READ,
 	KS_FAULT_WRITE,
+	KS_FAULT_WRITE_FORCED, /* by the kernel itself: the VMA's rights are not asked, and the entry
+				* becomes writable only if they allow it. KSM before unmerge_unshares */
 	KS_FAULT_UNSHARE, /* FAULT_FLAG_UNSHARE: make the page exclusive, keep it read-only */
 };
 

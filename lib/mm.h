@@ -37,6 +37,7 @@ struct ks_vma {
 	uint64_t pgoff;	     /* anonymous: the vpn it was created at; file: page index */
 	uint32_t flags;	     /* enum ks_vm_flag */
 	uint32_t anon_vma;   /* 0: none yet: nothing was ever faulted in anonymously */
+	uint32_t anon_root;  /* of the anon_vma: fork shares it, so a page's place can be told */
 	uint32_t file;	     /* 0: anonymous */
 	bool cloned;	     /* its anon_vma chain has more than one link (inherited by fork) */
 };
@@ -44,6 +45,13 @@ struct ks_vma {
 struct ks_file {
 	struct ksmsim_content content; /* page i holds index i; bytes, if any, are owned here */
 	struct ks_map pages;	       /* pages written through shared mappings: index + 1 -> cid */
+};
+
+/* One reference that ks_access_pin() took, oldest first in mm->pins. */
+struct ks_pin {
+	uint64_t vpn;
+	ks_pfn pfn;
+	enum ksmsim_pin how;
 };
 
 struct ks_mm {
@@ -63,7 +71,8 @@ struct ks_mm {
 	bool registered;	 /* MMF_VM_MERGEABLE */
 	uint32_t ksm_slot;	 /* KSM's slot, 0 if none */
 	int64_t ksm_rmap_items, ksm_merging_pages, ksm_zero_pages;
-	struct ks_map pins;	 /* vpn + 1 -> pfn << 32 | gets << 16 | pins, made by ksmsim_pin() */
+	struct ks_pin *pins;	 /* nr_pins of room_pins, made by ksmsim_pin() */
+	uint32_t nr_pins, room_pins;
 };
 
 struct ks_system;
@@ -93,6 +102,9 @@ struct ks_swap_slot {
 	ks_cid cid;	/* holds a reference */
 	uint32_t count; /* entries that point here */
 	ks_pfn cached;	/* frame in the swap cache, or KS_PFN_NONE */
+	/* where the cached frame belongs, if it is not a KSM page: its anon_vma's root and index */
+	uint32_t root;
+	uint64_t index;
 };
 
 struct ks_system {
@@ -106,6 +118,7 @@ struct ks_system {
 	struct ks_file *files;	 /* [1 .. nr_files] */
 	uint32_t nr_files, room_files;
 	struct ks_pool swap;	 /* struct ks_swap_slot */
+	struct ks_map swap_cache; /* pfn -> slot, of frames with KS_FRAME_SWAPCACHE */
 	struct ks_mm_hooks hooks;
 };
 
@@ -113,7 +126,21 @@ void ks_system_init(struct ks_system *sys, struct ks_env *env, const struct ks_g
 		    unsigned nr_nodes);
 void ks_system_destroy(struct ks_system *sys);
 
+/* First vpn that no process can map. */
+uint64_t ks_user_end(const struct ks_system *sys);
+
+/* ---- file.c ---- */
+
+/* A new file, > 0; @content is copied. */
+uint32_t ks_file_new(struct ks_system *sys, const struct ksmsim_content *content);
+/* Page @index as it is now; borrowed from the page cache. */
+ks_cid ks_file_page(struct ks_system *sys, uint32_t file, uint64_t index);
+/* Page @index becomes @cid; the caller's reference moves in. */
+void ks_file_store(struct ks_system *sys, uint32_t file, uint64_t index, ks_cid cid);
+
 /* ---- vma.c ---- */
+
+#define KS_VMAS_MAX 65530u /* vm.max_map_count */
 
 /* First VMA that ends above @vpn (it may start above it), or NULL: kernel find_vma(). Pointers
  * into mm->vmas are valid until the next change of the VMA list. */
@@ -122,6 +149,8 @@ struct ks_vma *ks_vma_find(const struct ks_mm *mm, uint64_t vpn);
 struct ks_vma *ks_vma_at(const struct ks_mm *mm, uint64_t vpn);
 /* Insert; merges with its neighbours where the kernel does. -ENOMEM past 65530 VMAs. */
 long ks_vma_insert(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma);
+/* The same, but never merges with the VMA behind: brk() does so. */
+long ks_vma_append(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma);
 /* Split the VMA over @vpn there, if @vpn is inside one. */
 long ks_vma_split(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn);
 /* Change the flags of [start, end), which lies in one VMA: splits and merges as vma_modify() does. */
@@ -166,6 +195,27 @@ long ks_madvise(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t 
 		enum ksmsim_advice advice);
 long ks_mlock(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages, bool lock);
 
+/* Private anonymous memory that is not huge TLB: vma_is_anonymous(). */
+static inline bool ks_vma_is_anon(const struct ks_vma *vma)
+{
+	return !vma->file && !(vma->flags & KS_VM_HUGETLB);
+}
+
+/* A free range of @pages at @hint, or the highest one below the mmap base; 0 if there is none. */
+uint64_t ks_mmap_place(const struct ks_system *sys, const struct ks_mm *mm, uint64_t hint,
+		       uint64_t pages);
+
+/* Page faults ahead of the access. Defined one floor up, in fault.c: the only call that climbs. */
+enum ks_populate {
+	KS_POPULATE_LOCK,  /* as mlock() does: write faults where private memory is writable */
+	KS_POPULATE_READ,  /* MADV_POPULATE_READ */
+	KS_POPULATE_WRITE, /* MADV_POPULATE_WRITE */
+};
+/* LOCK skips holes. 0, -EFAULT (no right), -ENOMEM (no page; hole), READ and WRITE: -EINVAL (no
+ * right). Stops at the first error, or with @ignore_errors goes on with the next VMA. */
+long ks_populate(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end,
+		 enum ks_populate how, bool ignore_errors);
+
 /* ---- zap.c ---- */
 
 /* Unmap the pages of [start, end) (entries become none; tables stay): zap_page_range(). */
@@ -198,6 +248,19 @@ void ks_rmap_walk(struct ks_system *sys, ks_pfn pfn,
 uint64_t ks_swap_out(struct ks_system *sys, ks_pfn pfn, bool keep_cached);
 void ks_swap_put(struct ks_system *sys, uint32_t slot);	/* an entry goes */
 void ks_swap_dup(struct ks_system *sys, uint32_t slot);	/* fork copies an entry */
+static inline struct ks_swap_slot *ks_swap_slot(const struct ks_system *sys, uint32_t slot)
+{
+	return ks_pool_at(&sys->swap, slot);
+}
+/* @pfn enters the swap cache as the page of @slot; @root, @index: where it belongs. */
+void ks_swap_cache_add(struct ks_system *sys, uint32_t slot, ks_pfn pfn, uint32_t root,
+		       uint64_t index);
+/* Leaves the swap cache unless entries still point to the slot: folio_free_swap(). The frame goes
+ * if that was its last reference. */
+bool ks_swap_cache_drop(struct ks_system *sys, ks_pfn pfn);
+/* One mapping less of an anonymous frame; with the last one it leaves the swap cache too, if it
+ * can. To be used instead of ks_frame_unmap() wherever the frame may be in the swap cache. */
+void ks_anon_unmap(struct ks_system *sys, ks_pfn pfn);
 
 /* All of this floor that can be checked; a sentence about the first fault, or NULL. */
 const char *ks_system_check(struct ks_system *sys);
