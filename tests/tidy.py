@@ -168,7 +168,7 @@ def check_calls(tree):
 
 def check_tables_end(tree):
     """Every table ends by undefining its row macro and defines nothing."""
-    for path in files(tree, "include/ksmsim/*.def"):
+    for path in files(tree, "include/ksmsim/*.def") + files(tree, "sim/*.def"):
         code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
         macros = set(re.findall(r"^([A-Z_]+)\(", code, flags=re.M))
         last = code.strip().split("\n")[-1]
