@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes docs/REFERENCE.md from the tables of include/ksmsim/.
+"""Writes docs/REFERENCE.md from the tables of include/ksmsim/ and sim/.
 
     docs/reference.py          write the file
     docs/reference.py --check  exit 1 if the file is not what would be written
@@ -35,6 +35,10 @@ SECTIONS = [
      [("primitive", 0), ("ns", 1), ("meaning", 2)]),
     ("inject", "Injected failures", "Allocations of the simulated kernel that can be made to fail.",
      [("name", 0), ("meaning", 1)]),
+    ("sim/ops", "Operations", "What a scenario can do; see [SCENARIOS.md](SCENARIOS.md) for the words.",
+     [("operation", 0), ("arguments", 1), ("meaning", 2)]),
+    ("sim/figures", "Figures of a process", "What `expect P.NAME=VALUE` can ask.",
+     [("figure", 0), ("unit", 2), ("meaning", 3)]),
     ("advices", "Advices", "What `madvise` understands.",
      [("advice", 0), ("Linux value", 1), ("meaning", 2)]),
     ("geometries", "Geometries", "Page-table shapes.",
@@ -47,7 +51,7 @@ FIELD_LETTERS = {"m": "mm", "a": "vaddr", "p": "pfn", "k": "has_ksm_page", "e": 
                  "r": "rmap_items", "t": "scan_time", "n": "pages_to_scan", "c": "cpu_percent"}
 
 CODE_HEADINGS = {"profile", "feature", "file", "counter", "event", "primitive", "name", "advice",
-                 "geometry", "error", "where"}
+                 "geometry", "error", "where", "operation", "arguments", "figure"}
 
 
 def feature_columns():
@@ -79,7 +83,7 @@ def section(table, title, sentence, columns):
 
 def reference():
     lines = ["# Reference", "",
-             "Written by `docs/reference.py` from the tables in `include/ksmsim/`: change those, and "
+             "Written by `docs/reference.py` from the tables in `include/ksmsim/` and `sim/`: change those, and "
              "run it.", ""]
     for each in SECTIONS:
         lines += section(*each)

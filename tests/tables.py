@@ -1,7 +1,7 @@
-"""Reads the tables of include/ksmsim/*.def.
+"""Reads the tables: include/ksmsim/*.def and sim/*.def.
 
 A row is NAME(field, field, ...): fields are split at commas outside quotes,
-quotes are taken off, comments before the first row are the table's description.
+quotes are taken off.
 """
 
 import pathlib
@@ -35,11 +35,7 @@ def read_table(path):
 
 
 def table(name, source=SOURCE):
-    return read_table(source / "include" / "ksmsim" / (name + ".def"))
-
-
-def description(path):
-    """The sentence of the comment that opens a .def file: 'knobs.def - every tunable.'"""
-    text = re.search(r"/\*(.*?)\*/", path.read_text(), flags=re.S).group(1)
-    text = " ".join(line.strip().lstrip("*").strip() for line in text.split("\n"))
-    return text.strip()
+    """Rows of include/ksmsim/NAME.def; of sim/NAME.def for a name that begins with sim/."""
+    if "/" not in name:
+        name = "include/ksmsim/" + name
+    return read_table(source / (name + ".def"))
