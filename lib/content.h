@@ -13,7 +13,8 @@
  * differs from in no more than KS_PATCH_MAX of its >= 512 words (a FILL root
  * repeats one word, a SEED root never repeats one, and two SEED roots differ in
  * every word). ks_content_bytes() finds that root; whatever has none is BYTES.
- * mix() is a bijection on 64 bits, so that a SEED root can be recovered.
+ * mix() is a bijection on 64 bits: each base belongs to one seed, and a SEED root
+ * is recovered as its base.
  *
  * Words are little-endian in the page whatever the host; order is memcmp's.
  */
@@ -38,7 +39,7 @@ struct ks_contents {
 	uint32_t index_used; /* slots that are not empty: live ids and removed ones */
 	uint32_t nr;	      /* live ids */
 	uint64_t blob_bytes; /* in patches and literal pages */
-	uint8_t *scratch[2]; /* one page each */
+	uint8_t *scratch;    /* one page */
 };
 
 void ks_contents_init(struct ks_env *env, struct ks_contents *contents, uint32_t page_bytes);
