@@ -38,10 +38,11 @@ say()
 	printf '%s\n' "$*"
 }
 
-# step NAME COMMAND...: 1 if it failed. A step in which ctest ran counts as its tests, else as one.
+# step NAME COMMAND...: 1 if it failed. A step in which ctest ran counts as its tests, else as one;
+# what its last line says after a "word: " is shown.
 step()
 {
-	local name=$1 start=$SECONDS log status result
+	local name=$1 start=$SECONDS log status result=
 	shift
 	log=$logs/${name//[^A-Za-z0-9]/-}.log
 	"$@" >"$log" 2>&1 </dev/null &
@@ -74,7 +75,7 @@ count()
 	result=
 	if [ -z "$summary" ]; then
 		[ "$2" -eq 0 ] && passed=$((passed + 1)) || failed=$((failed + 1))
-		result=$(tail -n 1 "$1" | sed -n 's/^\(.*[0-9].*:.*\)$/; \1/p')
+		result=$(tail -n 1 "$1" | sed -n 's/^[a-z-]*: /, /p')
 		return
 	fi
 	bad=$(sed -E 's/.*, ([0-9]+) tests failed.*/\1/' <<<"$summary")
@@ -83,7 +84,8 @@ count()
 	failed=$((failed + bad))
 	result=", $summary"
 	while read -r skipped; do
-		skips+=("$skipped (the test says why: $1)")
+		passed=$((passed - 1))
+		skips+=("$skipped: by itself, see $1")
 	done < <(sed -nE 's/^\s+[0-9]+ - (\S+) \(Skipped\)$/\1/p' "$1")
 }
 
@@ -174,7 +176,7 @@ clang_tidy()
 
 fuzz()
 {
-	local targets=(build/fuzz/fuzz_*) target name seconds
+	local targets target name seconds
 
 	mapfile -t targets < <(find build/fuzz -maxdepth 1 -name 'fuzz_*' -type f -perm -u+x | sort)
 	[ ${#targets[@]} -gt 0 ] || { echo "no fuzz targets" && return 1; }
