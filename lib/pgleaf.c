@@ -30,14 +30,12 @@ static unsigned small_find(const struct ks_leaf *leaf, unsigned slot)
 static struct ks_pte dense_get(const struct ks_leaf *leaf, unsigned slot)
 {
 	struct ks_dense *all = leaf->all;
-	struct ks_pte pte = { .pfn = ks_dense_pfn(all)[slot] };
+	const uint64_t *word = all->plane + slot / 64;
+	uint64_t bits = 0;
 
-	for (unsigned plane = 0; plane < KS_PTE_PLANES; plane++) {
-		const uint64_t word = all->plane[(size_t)plane * all->words + slot / 64];
-
-		pte.bits |= (uint32_t)(word >> (slot % 64) & 1) << plane;
-	}
-	return pte;
+	for (unsigned plane = 0; plane < KS_PTE_PLANES; plane++, word += all->words)
+		bits |= (*word >> (slot % 64) & 1) << plane;
+	return (struct ks_pte){ .pfn = ks_dense_pfn(all)[slot], .bits = (uint32_t)bits };
 }
 
 struct ks_pte ks_leaf_get(const struct ks_leaf *leaf, unsigned slot)

@@ -52,9 +52,9 @@ struct ks_pte {
 #define KS_LEAF_SMALL 6u
 
 struct ks_leaf {
-	uint64_t vpn;	 /* of entry 0 */
-	uint32_t upper;	 /* word of the floor above; 0 at first, never touched here after */
-	uint16_t nr;	 /* entries that are not none */
+	uint64_t vpn;	/* of entry 0 */
+	uint32_t upper; /* word of the floor above; 0 at first, never touched here after */
+	uint16_t nr;	/* entries that are not none */
 	bool dense;
 	bool unused;
 	union {
@@ -93,9 +93,9 @@ static inline uint32_t *ks_dense_pfn(struct ks_dense *dense)
 struct ks_tables {
 	const struct ks_env *env; /* for assertions where no env comes in */
 	const struct ks_geometry *geo;
-	struct ks_pool leaves;	/* struct ks_leaf */
-	struct ks_pool dense;	/* struct ks_dense of the geometry's size */
-	struct ks_pool nodes;	/* upper tables, small form */
+	struct ks_pool leaves;		    /* struct ks_leaf */
+	struct ks_pool dense;		    /* struct ks_dense of the geometry's size */
+	struct ks_pool nodes;		    /* upper tables, small form */
 	struct ks_pool full[KS_LEVELS_MAX]; /* upper tables, full form, by level (sizes differ) */
 	/* the bell: a watched entry is about to change or go */
 	void (*watched)(void *self, void *mm, uint64_t vpn, struct ks_leaf *leaf);
@@ -103,8 +103,8 @@ struct ks_tables {
 };
 
 struct ks_pgtable {
-	void *mm;	/* handed to the bell */
-	uint32_t root;	/* node id; the top table exists from the start */
+	void *mm;			   /* handed to the bell */
+	uint32_t root;			   /* node id; the top table exists from the start */
 	uint64_t nr_tables[KS_LEVELS_MAX]; /* by level; [levels - 1] is the kernel's nr_ptes */
 };
 
@@ -156,14 +156,21 @@ void ks_pgtable_free_range(struct ks_env *env, struct ks_tables *tables, struct 
  * The walk stays valid while entries of the current leaf change and while tables
  * are added below; not while tables are freed.
  */
+struct ks_pgnode; /* an upper table: pgnode.h */
+
 struct ks_walk {
 	const struct ks_tables *tables;
 	const struct ks_pgtable *pt;
-	uint64_t vpn, end;	/* still to do */
-	uint64_t entries;	/* read so far, all upper levels */
-	uint32_t leaf;		/* current leaf id */
-	unsigned first, last;	/* slots of it inside the range, inclusive */
-	uint32_t node[KS_LEVELS_MAX]; /* path, top .. parent of the leaf */
+	uint64_t vpn, end;    /* still to do */
+	uint64_t entries;     /* read so far, all upper levels */
+	uint32_t leaf;	      /* current leaf id */
+	unsigned first, last; /* slots of it inside the range, inclusive */
+	unsigned level;	      /* of the table to go on in; the rest is its path from the top */
+	struct {
+		const struct ks_pgnode *node;
+		uint64_t vpn;	     /* of its entry 0 */
+		uint16_t next, last; /* entries still to read, inclusive; next > last: none */
+	} at[KS_LEVELS_MAX - 1];
 };
 
 void ks_walk_start(struct ks_walk *walk, const struct ks_tables *tables,

@@ -9,14 +9,78 @@
  *	table   . . . A . . . . B . .        from . to A: 4 reads, A to B: 5,
  *	        ^range start                 behind B to the end: 2
  *
- * The walker keeps node ids and an address, no position inside a table: so a
- * table may grow, in number and in form, while the walk rests on a leaf.
+ * Of each table on its path the walker keeps which entry to read next: so a
+ * table may grow, in number and in form, while the walk rests on a leaf, and
+ * going on after a leaf never waits for what was read on the way down to it.
  *
  * What could surprise: a walk that ends on a leaf has not read the entries
  * behind it. KSM's scan never does: it stops at a page and starts again behind
  * it, which re-reads the entries that cover both, ks_walk_restart().
  */
 #include "pgnode.h"
+
+/* What a walk meets next in a table, and which child comes then (0: not known). */
+struct step {
+	uint32_t child, follow;
+	unsigned index;
+};
+
+/* The first child at or behind entry @from; false if there is none. */
+static inline bool step_to(const struct ks_pgnode *node, unsigned from, struct step *step)
+{
+	if (!node->full) {
+		for (unsigned k = 0; k < node->nr; k++) {
+			if (node->small.index[k] < from)
+				continue;
+			step->index = node->small.index[k];
+			step->child = node->small.child[k];
+			step->follow = k + 1 < node->nr ? node->small.child[k + 1] : 0;
+			return true;
+		}
+		return false;
+	}
+
+	struct ks_pgfull *all = node->all;
+	const uint32_t words = all->words;
+	unsigned word = from / 64;
+	if (word >= words)
+		return false;
+	uint64_t used = all->used[word] & (UINT64_MAX << (from % 64));
+	while (!used) {
+		if (++word == words)
+			return false;
+		used = all->used[word];
+	}
+	const uint32_t *child = (const uint32_t *)(const void *)(all->used + words) + word * 64;
+	const uint64_t rest = used & (used - 1);
+	const unsigned bit = (unsigned)__builtin_ctzll(used);
+	step->index = word * 64 + bit;
+	step->child = child[bit];
+	step->follow = rest ? child[__builtin_ctzll(rest)] : 0;
+	return true;
+}
+
+/* Fetch what the walk is going to read after this child. */
+static inline void prefetch(const struct ks_tables *tables, uint32_t id, bool leaf)
+{
+	if (id)
+		__builtin_prefetch(ks_pool_at(leaf ? &tables->leaves : &tables->nodes, id));
+}
+
+/* Go on at the beginning of table @id of this level, which the range overlaps. */
+static inline void enter(struct ks_walk *walk, unsigned level, uint32_t id, uint64_t vpn)
+{
+	const struct ks_geometry *geo = walk->tables->geo;
+	const unsigned shift = geo->shift[level];
+	const uint64_t mask = ks_pgtable_mask(geo, level);
+	const uint64_t left = (walk->end - 1 - vpn) >> shift;
+
+	walk->level = level;
+	walk->at[level].node = ks_pgnode_at(walk->tables, id);
+	walk->at[level].vpn = vpn;
+	walk->at[level].next = (uint16_t)(vpn < walk->vpn ? (walk->vpn - vpn) >> shift : 0);
+	walk->at[level].last = (uint16_t)(left < mask ? left : mask);
+}
 
 /**
  * ks_walk_start() - rest before [vpn, end); nothing is read yet
@@ -27,45 +91,29 @@ void ks_walk_start(struct ks_walk *walk, const struct ks_tables *tables,
 {
 	KS_ASSERT(tables->env, vpn <= end);
 	KS_ASSERT(tables->env, end <= ks_pgtable_span(tables->geo, 0));
-	*walk = (struct ks_walk){
-		.tables = tables, .pt = pt, .vpn = vpn, .end = end, .node = { pt->root }
-	};
+	walk->tables = tables;
+	walk->pt = pt;
+	walk->vpn = vpn;
+	walk->end = end;
+	walk->entries = 0;
+	walk->leaf = 0;
+	walk->first = 0;
+	walk->last = 0;
+	if (vpn < end)
+		enter(walk, 0, pt->root, 0);
 }
 
-/* The lowest table of the path that covers @vpn, if the one of @level ends just before it. */
-static unsigned climb(const struct ks_geometry *geo, unsigned level, uint64_t vpn)
-{
-	while (level && ks_pgtable_index(geo, level, vpn) == 0)
-		level--;
-	return level;
-}
-
-/* Fetch what the walk is going to read after entry @index. */
-static void prefetch_next(const struct ks_tables *tables, const struct ks_pgnode *node,
-			  unsigned index)
-{
-	unsigned next;
-	const uint32_t id = ks_pgnode_next(node, index + 1, &next);
-
-	if (!id)
-		return;
-	if (node->level == tables->geo->levels - 2)
-		__builtin_prefetch(ks_leaf(tables, id));
-	else
-		__builtin_prefetch(ks_pgnode_at(tables, id));
-}
-
-/* The walk rests on @leaf, which covers walk->vpn. */
-static bool yield_leaf(struct ks_walk *walk, uint32_t leaf)
+/* Rest on @leaf, which starts at @vpn. */
+static inline bool yield_leaf(struct ks_walk *walk, uint32_t leaf, uint64_t vpn)
 {
 	const struct ks_geometry *geo = walk->tables->geo;
-	const uint64_t mask = ks_pgtable_mask(geo, geo->levels - 1);
-	const uint64_t last = walk->vpn | mask;
+	const uint64_t next = vpn + ks_pgtable_span(geo, geo->levels - 1);
+	const uint64_t end = next < walk->end ? next : walk->end;
 
 	walk->leaf = leaf;
-	walk->first = (unsigned)(walk->vpn & mask);
-	walk->last = (unsigned)((last < walk->end ? last : walk->end - 1) & mask);
-	walk->vpn = last < walk->end ? last + 1 : walk->end;
+	walk->first = (unsigned)(vpn < walk->vpn ? walk->vpn - vpn : 0);
+	walk->last = (unsigned)(end - vpn - 1);
+	walk->vpn = end;
 	return true;
 }
 
@@ -78,35 +126,37 @@ static bool yield_leaf(struct ks_walk *walk, uint32_t leaf)
 bool ks_walk_leaf(struct ks_walk *walk)
 {
 	const struct ks_geometry *geo = walk->tables->geo;
-	unsigned level = walk->leaf ? climb(geo, geo->levels - 2, walk->vpn) : 0;
+	const unsigned bottom = geo->levels - 2;
+	unsigned level = walk->level;
 
-	walk->leaf = 0;
-	while (walk->vpn < walk->end) {
-		const struct ks_pgnode *node = ks_pgnode_at(walk->tables, walk->node[level]);
-		const unsigned shift = geo->shift[level];
-		const unsigned first = ks_pgtable_index(geo, level, walk->vpn);
-		const uint64_t left = ((walk->end - 1 - node->vpn) >> shift);
-		const uint64_t mask = ks_pgtable_mask(geo, level);
-		const unsigned last = (unsigned)(left < mask ? left : mask);
-		unsigned index = 0;
-		const uint32_t child = ks_pgnode_next(node, first, &index);
+	if (walk->vpn >= walk->end) {
+		walk->leaf = 0;
+		return false;
+	}
+	for (;;) {
+		const struct ks_pgnode *node = walk->at[level].node;
+		const unsigned next = walk->at[level].next, last = walk->at[level].last;
+		struct step step;
 
-		if (!child || index > last) {
-			walk->entries += last - first + 1;
-			const uint64_t next = node->vpn + ((uint64_t)(last + 1) << shift);
-
-			walk->vpn = next < walk->end ? next : walk->end;
-			level = climb(geo, level, walk->vpn);
+		if (!step_to(node, next, &step) || step.index > last) {
+			walk->entries += last + 1 - next;
+			if (level-- == 0)
+				break;
 			continue;
 		}
-		walk->entries += index - first + 1;
-		if (index > first)
-			walk->vpn = node->vpn + ((uint64_t)index << shift);
-		prefetch_next(walk->tables, node, index);
-		if (level == geo->levels - 2)
-			return yield_leaf(walk, child);
-		walk->node[++level] = child;
+		const uint64_t vpn =
+			walk->at[level].vpn + ((uint64_t)step.index << geo->shift[level]);
+		walk->entries += step.index + 1 - next;
+		walk->at[level].next = (uint16_t)(step.index + 1);
+		prefetch(walk->tables, step.follow, level == bottom);
+		if (level == bottom) {
+			walk->level = level;
+			return yield_leaf(walk, step.child, vpn);
+		}
+		enter(walk, ++level, step.child, vpn);
 	}
+	walk->leaf = 0;
+	walk->vpn = walk->end;
 	return false;
 }
 
@@ -200,16 +250,15 @@ static void cost_table(struct cost *cost, unsigned level, uint32_t id, uint64_t 
 	}
 
 	const struct ks_pgnode *node = ks_pgnode_at(cost->tables, id);
-	unsigned index = ks_pgtable_index(geo, level, from);
-	uint32_t child;
-	for (; (child = ks_pgnode_next(node, index, &index)); index++) {
-		const uint64_t start = node->vpn + ((uint64_t)index << shift);
+	struct step step = { .index = ks_pgtable_index(geo, level, from) };
+	for (; step_to(node, step.index, &step); step.index++) {
+		const uint64_t start = node->vpn + ((uint64_t)step.index << shift);
 		const uint64_t end = start + (UINT64_C(1) << shift);
 
 		if (start >= to)
 			return;
-		prefetch_next(cost->tables, node, index);
-		cost_table(cost, level + 1, child, start > from ? start : from,
+		prefetch(cost->tables, step.follow, level == geo->levels - 2);
+		cost_table(cost, level + 1, step.child, start > from ? start : from,
 			   end < to ? end : to);
 	}
 }
