@@ -15,10 +15,10 @@
 
 #include <cmocka.h>
 
-#define TEST_MAIN(tests)                                                                           \
-	int main(void)                                                                             \
-	{                                                                                          \
-		return cmocka_run_group_tests((tests), NULL, NULL);                                \
+#define TEST_MAIN(tests)                                            \
+	int main(void)                                              \
+	{                                                           \
+		return cmocka_run_group_tests((tests), NULL, NULL); \
 	}
 
 /* A generator of the tests' own, so that a test does not depend on ks_chance(). */
