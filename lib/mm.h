@@ -151,6 +151,8 @@ struct ks_vma *ks_vma_at(const struct ks_mm *mm, uint64_t vpn);
 long ks_vma_insert(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma);
 /* The same, but never merges with the VMA behind: brk() does so. */
 long ks_vma_append(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma);
+/* Take the VMAs of [start, end) off the list; they must lie wholly in it. */
+void ks_vma_remove(struct ks_mm *mm, uint64_t start, uint64_t end);
 /* Split the VMA over @vpn there, if @vpn is inside one. */
 long ks_vma_split(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn);
 /* Change the flags of [start, end), which lies in one VMA: splits and merges as vma_modify() does. */
@@ -171,6 +173,8 @@ long ks_mm_fork(struct ks_system *sys, struct ks_mm *parent, uint32_t child_pid,
 struct ks_mm *ks_mm_exec(struct ks_system *sys, struct ks_mm *mm);
 /* mmput() to zero: bell, unmap everything, free tables. The struct stays until ks_mm_free(). */
 void ks_mm_exit(struct ks_system *sys, struct ks_mm *mm);
+/* Gives back what @pin holds; @exiting: unless others hold it. */
+void ks_pin_release(struct ks_system *sys, const struct ks_pin *pin, bool exiting);
 /* no KSM slot and no user any more */
 void ks_mm_free(struct ks_system *sys, struct ks_mm *mm);
 
@@ -222,6 +226,11 @@ long ks_populate(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64
 void ks_zap(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end);
 /* One KSM zero page entry of @mm goes: both zero page figures fall. */
 void ks_zero_page_unmapped(struct ks_system *sys, struct ks_mm *mm);
+/* What @pte stood for loses this one mapping or swap reference: counts and references, after the
+ * entry itself was cleared or replaced. */
+void ks_pte_gone(struct ks_system *sys, struct ks_mm *mm, struct ks_pte pte);
+/* Drain the LRU batch, zap, and free the tables that no VMA needs; the VMAs are off the list. */
+void ks_unmap_region(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end);
 /* true: a zero page entry that KSM placed (PRESENT, SPECIAL and the DIRTY mark, if tracked) */
 static inline bool ks_pte_is_ksm_zero(struct ks_pte pte)
 {

@@ -1,0 +1,369 @@
+/*
+ * fault.c - floor 5: page faults on base pages, and populating ahead of access.
+ *
+ *   hole      read  -> zero page, no anon_vma     write -> new page
+ *   zero page write -> new page                   unshare -> new page, read-only
+ *   anonymous write -> reuse if exclusive or alone, else copy; KSM pages: copy
+ *   file      write -> copy (private), in place (shared)
+ *   swap      any   -> page from the swap cache or a new one, then as above
+ *
+ * New pages are exclusive and wait in the LRU add batch, which holds a reference;
+ * "alone" is asked after the batch of this CPU was drained.
+ *
+ * What could surprise: a KSM page is copied even if nobody else maps it; an
+ * unshare fault leaves the new page read-only and clean; a present entry that
+ * allows the access is not touched at all, so that a watch on it stays.
+ *
+ * Models: mm/memory.c:handle_pte_fault(), do_anonymous_page(), do_wp_page(),
+ * do_swap_page(), do_fault(); mm/ksm.c:ksm_might_need_to_copy(); mm/gup.c.
+ */
+#include "fault.h"
+
+#include <errno.h>
+
+struct fault {
+	struct ks_system *sys;
+	struct ks_mm *mm;
+	struct ks_vma *vma;
+	uint64_t vpn;
+	enum ks_fault_kind kind;
+	struct ks_pte pte; /* the entry as it is */
+};
+
+static bool is_write(const struct fault *f)
+{
+	return f->kind == KS_FAULT_WRITE || f->kind == KS_FAULT_WRITE_FORCED;
+}
+
+static uint64_t page_index(const struct fault *f)
+{
+	return f->vma->pgoff + (f->vpn - f->vma->start);
+}
+
+static void set_pte(struct fault *f, ks_pfn pfn, uint32_t bits)
+{
+	f->pte = (struct ks_pte){ pfn, bits & ~KS_PTE(WATCHED) };
+	ks_pte_set(f->sys->env, &f->sys->tables, &f->mm->pt, f->vpn, f->pte);
+}
+
+/* Bits of a page that a write or unshare fault leaves: maybe_mkwrite(). */
+static uint32_t owned_bits(const struct fault *f)
+{
+	uint32_t bits = KS_PTE(PRESENT) | KS_PTE(YOUNG);
+
+	if (is_write(f)) {
+		bits |= KS_PTE(DIRTY);
+		if (f->vma->flags & KS_VM_WRITE)
+			bits |= KS_PTE(WRITE);
+	}
+	return bits;
+}
+
+/* A new exclusive page with a copy of @cid, counted but in no entry yet; 0: no memory. */
+static ks_pfn new_page(struct fault *f, ks_cid cid)
+{
+	struct ks_system *sys = f->sys;
+	ks_pfn pfn;
+
+	ks_vma_prepare_anon(sys, f->mm, f->vma);
+	pfn = ks_frame_alloc(sys->env, &sys->frames, f->mm->nid, cid, true);
+	if (!pfn)
+		return KS_PFN_NONE;
+	ks_content_get(&sys->contents, cid);
+	f->mm->rss_anon++;
+	if (f->vma->flags & KS_VM_DROPPABLE)
+		ks_frame_flag(ks_frame(&sys->frames, pfn), KS_FRAME_LAZYFREE, true);
+	return pfn;
+}
+
+/* ---- nothing there ---- */
+
+static enum ks_fault_result map_file_page(struct fault *f)
+{
+	uint32_t bits = KS_PTE(PRESENT) | KS_PTE(FILE) | KS_PTE(YOUNG);
+
+	if (f->vma->flags & KS_VM_SHARED && f->vma->flags & KS_VM_WRITE)
+		bits |= KS_PTE(WRITE);
+	if (is_write(f))
+		bits |= KS_PTE(DIRTY);
+	(void)ks_file_page(f->sys, f->vma->file, page_index(f));
+	f->mm->rss_file++;
+	set_pte(f, (uint32_t)page_index(f), bits);
+	return KS_FAULT_DONE;
+}
+
+/* Models: do_anonymous_page(), do_read_fault(), do_cow_fault(), do_shared_fault(). */
+static enum ks_fault_result fault_on_hole(struct fault *f)
+{
+	struct ks_system *sys = f->sys;
+	ks_pfn pfn;
+
+	ks_pgtable_populate(sys->env, &sys->tables, &f->mm->pt, f->vpn);
+	if (f->vma->file && (!is_write(f) || f->vma->flags & KS_VM_SHARED))
+		return map_file_page(f);
+	if (!is_write(f)) {
+		set_pte(f, KS_PFN_ZERO, KS_PTE(PRESENT) | KS_PTE(SPECIAL) | KS_PTE(YOUNG));
+		ks_cost(sys->env, KS_COST_fault_zero);
+		return KS_FAULT_DONE;
+	}
+	pfn = new_page(f,
+		       f->vma->file ? ks_file_page(sys, f->vma->file, page_index(f)) : KS_CID_ZERO);
+	if (!pfn)
+		return KS_FAULT_OOM;
+	set_pte(f, pfn, owned_bits(f));
+	ks_cost(sys->env, KS_COST_fault_anon);
+	return KS_FAULT_DONE;
+}
+
+/* ---- a page that may not be written ---- */
+
+static enum ks_fault_result copy_page(struct fault *f)
+{
+	struct ks_system *sys = f->sys;
+	const struct ks_pte old = f->pte;
+	const ks_pfn pfn = new_page(f, ks_pte_content(sys, f->vma, f->vpn, old));
+	bool from_ksm;
+
+	if (!pfn)
+		return KS_FAULT_OOM;
+	from_ksm =
+		ks_pte_is_anon(old) && ks_frame_test(ks_frame(&sys->frames, old.pfn), KS_FRAME_KSM);
+	if (from_ksm)
+		ks_count(sys->env, KSMSIM_COUNT_cow_ksm, 1);
+	ks_cost(sys->env, from_ksm ? KS_COST_fault_cow_ksm : KS_COST_fault_cow);
+	set_pte(f, pfn, owned_bits(f));
+	ks_pte_gone(sys, f->mm, old);
+	return KS_FAULT_DONE;
+}
+
+/* The page is this process's alone. An unshare fault leaves the entry as it is. */
+static enum ks_fault_result reuse_page(struct fault *f)
+{
+	if (!is_write(f))
+		return KS_FAULT_DONE;
+	set_pte(f, f->pte.pfn, f->pte.bits | owned_bits(f));
+	ks_count(f->sys->env, KSMSIM_COUNT_pgreuse, 1);
+	ks_cost(f->sys->env, KS_COST_fault_reuse);
+	return KS_FAULT_DONE;
+}
+
+/* Is this mapping the only user of the page? Models: wp_can_reuse_anon_folio(). */
+static bool is_alone(struct fault *f)
+{
+	struct ks_frames *frames = &f->sys->frames;
+	const ks_pfn pfn = f->pte.pfn;
+	const struct ks_frame *frame = ks_frame(frames, pfn);
+
+	if (ks_frame_test(frame, KS_FRAME_KSM) || ks_frame_refs(frames, pfn) > 3)
+		return false;
+	if (ks_frame_test(frame, KS_FRAME_LRU_BATCH))
+		ks_lru_drain_local(f->sys->env, frames);
+	if (ks_frame_refs(frames, pfn) > 1u + ks_frame_test(frame, KS_FRAME_SWAPCACHE))
+		return false;
+	if (ks_frame_test(frame, KS_FRAME_SWAPCACHE) && !ks_swap_cache_drop(f->sys, pfn))
+		return false;
+	return ks_frame_refs(frames, pfn) == 1;
+}
+
+/* Models: do_wp_page(). */
+static enum ks_fault_result fault_on_readonly(struct fault *f)
+{
+	struct ks_frame *frame;
+
+	if (f->pte.bits & KS_PTE(FILE) && f->vma->flags & KS_VM_SHARED)
+		return reuse_page(f);
+	if (!ks_pte_is_anon(f->pte))
+		return copy_page(f);
+	frame = ks_frame(&f->sys->frames, f->pte.pfn);
+	if (!ks_frame_test(frame, KS_FRAME_EXCLUSIVE)) {
+		if (!is_alone(f))
+			return copy_page(f);
+		ks_frame_flag(frame, KS_FRAME_EXCLUSIVE, true);
+	}
+	return reuse_page(f);
+}
+
+/* ---- a page that is swapped out ---- */
+
+/* May the cached page be mapped here as it is? Models: ksm_might_need_to_copy(). */
+static bool cached_page_fits(const struct fault *f, const struct ks_swap_slot *slot)
+{
+	if (ks_frame_test(ks_frame(&f->sys->frames, slot->cached), KS_FRAME_KSM))
+		return f->sys->env->knob.run != 2;
+	return slot->root == f->vma->anon_root && slot->index == page_index(f);
+}
+
+/* A page read from the swap area, or a copy of a cached one that does not fit. Only what other
+ * entries still need goes into the swap cache. */
+static ks_pfn read_swapped(struct fault *f, bool *exclusive)
+{
+	struct ks_system *sys = f->sys;
+	const struct ks_swap_slot *slot = ks_swap_slot(sys, f->pte.pfn);
+	const ks_pfn pfn = new_page(f, slot->cid);
+
+	if (!pfn)
+		return KS_PFN_NONE;
+	*exclusive = slot->cached || slot->count == 1;
+	if (slot->cached)
+		ks_count(sys->env, KSMSIM_COUNT_ksm_swpin_copy, 1);
+	else if (slot->count > 1)
+		ks_swap_cache_add(sys, f->pte.pfn, pfn, f->vma->anon_root, page_index(f));
+	return pfn;
+}
+
+static ks_pfn map_cached(struct fault *f, const struct ks_swap_slot *slot, bool *exclusive)
+{
+	ks_frame_map(f->sys->env, &f->sys->frames, slot->cached);
+	f->mm->rss_anon++;
+	*exclusive = f->pte.bits & KS_PTE(DIRTY) &&
+		     !ks_frame_test(ks_frame(&f->sys->frames, slot->cached), KS_FRAME_KSM);
+	return slot->cached;
+}
+
+/* The swap cache is given up early where the page will be written or locked. */
+static void drop_cache_early(struct fault *f, ks_pfn pfn)
+{
+	const struct ks_frame *frame = ks_frame(&f->sys->frames, pfn);
+
+	if (!ks_frame_test(frame, KS_FRAME_SWAPCACHE))
+		return;
+	if (f->vma->flags & KS_VM_LOCKED || (is_write(f) && !ks_frame_test(frame, KS_FRAME_KSM) &&
+					     ks_frame_refs(&f->sys->frames, pfn) == 2))
+		ks_swap_cache_drop(f->sys, pfn);
+}
+
+/* Models: do_swap_page(). */
+static enum ks_fault_result fault_on_swapped(struct fault *f)
+{
+	struct ks_system *sys = f->sys;
+	const struct ks_swap_slot *slot = ks_swap_slot(sys, f->pte.pfn);
+	const uint32_t slot_idx = f->pte.pfn;
+	uint32_t bits = KS_PTE(PRESENT) | KS_PTE(YOUNG);
+	bool exclusive;
+	ks_pfn pfn;
+
+	if (slot->cached && cached_page_fits(f, slot))
+		pfn = map_cached(f, slot, &exclusive);
+	else
+		pfn = read_swapped(f, &exclusive);
+	if (!pfn)
+		return KS_FAULT_OOM;
+	f->mm->swap_pages--;
+	ks_swap_put(sys, slot_idx);
+	drop_cache_early(f, pfn);
+	ks_frame_flag(ks_frame(&sys->frames, pfn), KS_FRAME_EXCLUSIVE, exclusive);
+	if (exclusive) {
+		if (f->vma->flags & KS_VM_WRITE)
+			bits |= KS_PTE(WRITE);
+		if (is_write(f))
+			bits |= KS_PTE(DIRTY);
+	}
+	set_pte(f, pfn, bits);
+	ks_cost(sys->env, KS_COST_fault_anon);
+	return f->kind == KS_FAULT_READ || exclusive ? KS_FAULT_DONE : fault_on_readonly(f);
+}
+
+/* ---- dispatch ---- */
+
+/* x86-64 has no memory that can be written but not read. */
+static bool is_allowed(const struct ks_vma *vma, enum ks_fault_kind kind)
+{
+	if (kind == KS_FAULT_READ)
+		return vma->flags & (KS_VM_READ | KS_VM_WRITE | KS_VM_EXEC);
+	return kind != KS_FAULT_WRITE || vma->flags & KS_VM_WRITE;
+}
+
+/* Nothing to do; the processor itself sets the dirty bit of a writable entry. */
+static bool needs_no_fault(struct fault *f)
+{
+	if (!(f->pte.bits & KS_PTE(PRESENT)))
+		return false;
+	if (f->kind == KS_FAULT_READ)
+		return true;
+	if (f->pte.bits & KS_PTE(WRITE)) {
+		if (is_write(f) && !(f->pte.bits & KS_PTE(DIRTY)))
+			set_pte(f, f->pte.pfn, f->pte.bits | KS_PTE(DIRTY) | KS_PTE(YOUNG));
+		return true;
+	}
+	if (f->kind != KS_FAULT_UNSHARE)
+		return false;
+	return f->vma->flags & KS_VM_SHARED ||
+	       (ks_pte_is_anon(f->pte) &&
+		ks_frame_test(ks_frame(&f->sys->frames, f->pte.pfn), KS_FRAME_EXCLUSIVE));
+}
+
+/**
+ * ks_fault() - handle one page fault
+ *
+ * Models: mm/memory.c:handle_mm_fault() after the VMA was found.
+ * Differs: base pages only; no userfaultfd, no NUMA hinting.
+ */
+enum ks_fault_result ks_fault(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
+			      enum ks_fault_kind kind)
+{
+	struct fault f = { sys, mm, ks_vma_at(mm, vpn), vpn, kind, { 0, 0 } };
+
+	if (!f.vma || !is_allowed(f.vma, kind))
+		return KS_FAULT_SIGSEGV;
+	f.pte = ks_pte_get(&sys->tables, &mm->pt, vpn);
+	if (needs_no_fault(&f))
+		return KS_FAULT_DONE;
+	ks_count(sys->env, KSMSIM_COUNT_pgfault, 1);
+	if (f.pte.bits & KS_PTE(NONPRESENT))
+		return fault_on_swapped(&f);
+	return f.pte.bits & KS_PTE(PRESENT) ? fault_on_readonly(&f) : fault_on_hole(&f);
+}
+
+/* ---- populate ---- */
+
+/* -EINVAL or -EFAULT if the VMA does not allow it. Models: mm/gup.c:check_vma_flags(). */
+static long check_rights(const struct ks_vma *vma, enum ks_populate how)
+{
+	if (how == KS_POPULATE_LOCK)
+		return is_allowed(vma, KS_FAULT_READ) ? 0 : -EFAULT;
+	if (how == KS_POPULATE_WRITE)
+		return vma->flags & KS_VM_WRITE ? 0 : -EINVAL;
+	return vma->flags & KS_VM_READ ? 0 : -EINVAL;
+}
+
+static long populate_vma(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma,
+			 uint64_t start, uint64_t end, enum ks_populate how)
+{
+	const uint32_t flags = vma->flags & (KS_VM_WRITE | KS_VM_SHARED);
+	const bool write =
+		how == KS_POPULATE_WRITE || (how == KS_POPULATE_LOCK && flags == KS_VM_WRITE);
+	const long ret = check_rights(vma, how);
+
+	if (ret)
+		return ret;
+	for (uint64_t vpn = start; vpn < end; vpn++) {
+		if (ks_fault(sys, mm, vpn, write ? KS_FAULT_WRITE : KS_FAULT_READ))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Models: mm/gup.c:__mm_populate(), faultin_page_range(). */
+long ks_populate(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end,
+		 enum ks_populate how, bool ignore_errors)
+{
+	while (start < end) {
+		const struct ks_vma *vma = ks_vma_find(mm, start);
+		uint64_t stop;
+		long ret;
+
+		if (!vma || vma->start > start) {
+			if (how != KS_POPULATE_LOCK)
+				return -ENOMEM;
+			if (!vma || vma->start >= end)
+				return 0;
+			start = vma->start;
+		}
+		stop = vma->end < end ? vma->end : end;
+		ret = populate_vma(sys, mm, vma, start, stop, how);
+		if (ret && !ignore_errors)
+			return ret;
+		start = stop;
+	}
+	return 0;
+}
