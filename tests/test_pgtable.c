@@ -2,6 +2,10 @@
  * test_pgtable.c - floor 3: when tables come and go, entries in both forms of a
  * leaf, and the bell.
  */
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "pgworld.h"
 
 static void assert_tables(struct pgworld *w, uint64_t level1, uint64_t level2, uint64_t leaves)
@@ -99,7 +103,27 @@ static void leaf_ids_are_found_for_every_page_of_the_leaf_only(void **state)
 	pgworld_free(w);
 }
 
-/* 40 children each, in an order that is neither ascending nor descending. */
+static void an_address_beyond_the_top_table_stops_the_program(void **state)
+{
+	(void)state;
+	struct pgworld *w = pgworld_new_x86();
+	int status = 0;
+
+	pgworld_assert_pte(w, (UINT64_C(1) << 36) - 1, 0, 0);
+	const pid_t child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		close(STDERR_FILENO);
+		signal(SIGABRT, SIG_DFL);
+		ks_pte_get(&w->tables, &w->pt, UINT64_C(1) << 36);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status));
+	pgworld_free(w);
+}
+
+/* 40 children each, the last entry too, in an order neither ascending nor descending. */
 static void upper_tables_grow_past_eight_children_at_every_level(void **state)
 {
 	(void)state;
@@ -109,17 +133,17 @@ static void upper_tables_grow_past_eight_children_at_every_level(void **state)
 		struct pgworld *w = pgworld_new(geo, 1);
 
 		for (uint64_t k = 0; k < 40; k++) {
-			pgworld_set(w, (k * 17 % 40) * 5 << geo->shift[level], (uint32_t)k + 1,
-				    PG_ANON);
+			pgworld_set(w, (511 - k * 17 % 40 * 5) << geo->shift[level],
+				    (uint32_t)k + 1, PG_ANON);
 			assert_true(ks_pgtable_check(&w->tables, &w->pt));
 		}
 		for (uint64_t k = 0; k < 40; k++)
-			pgworld_assert_pte(w, (k * 17 % 40) * 5 << geo->shift[level],
+			pgworld_assert_pte(w, (511 - k * 17 % 40 * 5) << geo->shift[level],
 					   (uint32_t)k + 1, PG_ANON);
 		assert_int_equal(w->pt.nr_tables[level], 1);
 		assert_int_equal(w->pt.nr_tables[level + 1], 40);
 		for (uint64_t k = 0; k < 40; k++)
-			pgworld_clear(w, k * 5 << geo->shift[level]);
+			pgworld_clear(w, (511 - k * 5) << geo->shift[level]);
 		ks_pgtable_destroy(&w->env, &w->tables, &w->pt);
 		assert_int_equal(ks_tables_memory(&w->tables), 0);
 		pgworld_free(w);
@@ -175,8 +199,11 @@ static void freeing_takes_the_tables_inside_and_no_others(void **state)
 	assert_tables(w, 1, 1, 19); /* the 6th: the 5th and 7th are shared */
 	pgworld_assert_pte(w, 9 * 512 + 511, 1, PG_ANON);
 	pgworld_assert_pte(w, 90 * 512, 2, PG_ANON);
-	free_range(w, 20 * 512, 20 * 512, 0, 0);
-	assert_tables(w, 1, 1, 19);
+	free_range(w, 3 * 512, 3 * 512 + 1, 3 * 512, 8 * 512);
+	assert_tables(w, 1, 1, 18); /* no more than the range, whatever the ceiling */
+	free_range(w, 20 * 512 + 1, 20 * 512 + 1, 0, 0);
+	free_range(w, 92 * 512 + 1, 92 * 512 + 1, 92 * 512, 93 * 512);
+	assert_tables(w, 1, 1, 18);
 	pgworld_free(w);
 }
 
@@ -229,6 +256,8 @@ static void seventh_entry_makes_a_leaf_dense_and_changes_nothing_else(void **sta
 	for (uint32_t k = 0; k < 7; k++)
 		pgworld_clear(w, 512 + slots[k]);
 	assert_int_equal(w->rings, 3);
+	pgworld_set(w, 512 + 300, 9, 0); /* still a clear */
+	pgworld_assert_pte(w, 512 + 300, 0, 0);
 	assert_int_equal(ks_leaf(&w->tables, id)->nr, 0);
 	assert_int_equal(ks_leaf_next(ks_leaf(&w->tables, id), 0), -1);
 	assert_tables(w, 1, 1, 1);
@@ -330,9 +359,9 @@ static void bell_rings_once_for_each_change_of_a_watched_entry(void **state)
 
 		ks_leaf_watch(leaf, 700 - 512, true);
 		ks_leaf_watch(leaf, 700 - 512, false);
-		ks_leaf_watch(leaf, 3, true); /* with none there: nothing to watch */
-		if (!others)
-			pgworld_set(w, 512 + 3, 1, PG_ANON);
+		ks_leaf_watch(leaf, 400, true); /* with none there: nothing to watch */
+		pgworld_assert_pte(w, 512 + 400, 0, 0);
+		pgworld_set(w, 512 + 400, 1, PG_ANON);
 		pgworld_clear(w, vpn);
 		assert_int_equal(w->rings, 3);
 		assert_true(ks_pgtable_check(&w->tables, &w->pt));
@@ -360,6 +389,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(tables_exist_from_the_first_fault_until_they_are_freed),
 	cmocka_unit_test(clearing_a_hole_builds_nothing),
 	cmocka_unit_test(leaf_ids_are_found_for_every_page_of_the_leaf_only),
+	cmocka_unit_test(an_address_beyond_the_top_table_stops_the_program),
 	cmocka_unit_test(upper_tables_grow_past_eight_children_at_every_level),
 	cmocka_unit_test(neighbours_keep_the_tables_that_they_share),
 	cmocka_unit_test(freeing_takes_the_tables_inside_and_no_others),

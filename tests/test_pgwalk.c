@@ -131,10 +131,11 @@ static void passes_over_dense_leaves_restart_at_every_page(void **state)
 
 	/* over the border between two leaves that is a border of 1 GiB as well */
 	for (uint64_t k = 0; k < 300; k++) {
-		const struct ks_pte pte = { (uint32_t)k, k % 7 == 3 ? KS_PTE(NONPRESENT)
-							 : k % 5 == 1
-								 ? KS_PTE(PRESENT) | KS_PTE(SPECIAL)
-								 : PG_ANON };
+		static const uint32_t kinds[] = { PG_ANON, KS_PTE(NONPRESENT),
+						  KS_PTE(PRESENT) | KS_PTE(SPECIAL),
+						  KS_PTE(PRESENT) | KS_PTE(FILE) };
+		const struct ks_pte pte = { (uint32_t)k, kinds[k % 5 == 1 ? k / 5 % 4 : 0] };
+
 		pgworld_set(w, (1 << 18) - 256 + k, pte.pfn, pte.bits);
 		pgref_set(&ref, (1 << 18) - 256 + k, pte);
 	}
