@@ -57,6 +57,11 @@ static const struct ksmsim_allocator builtin_allocator = {
 	.free = builtin_free,
 };
 
+const struct ksmsim_allocator *ks_allocator(const struct ksmsim_allocator *chosen)
+{
+	return chosen ? chosen : &builtin_allocator;
+}
+
 /**
  * ks_env_init() - the context of a machine that has just booted
  * @env:       any memory; must stay where it is until ks_env_destroy()
@@ -75,7 +80,7 @@ void ks_env_init(struct ks_env *env, const struct ksmsim_allocator *allocator,
 	memcpy(env->cost_ns, cost_defaults, sizeof(env->cost_ns));
 	env->seed = seed;
 	env->chance = seed;
-	env->allocator = allocator ? *allocator : builtin_allocator;
+	env->allocator = *ks_allocator(allocator);
 	env->allocs.prev = &env->allocs;
 	env->allocs.next = &env->allocs;
 }

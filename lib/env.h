@@ -92,6 +92,9 @@ void ks_env_init(struct ks_env *env, const struct ksmsim_allocator *allocator,
 /* Frees every tracked allocation; pools are freed by their owners before. */
 void ks_env_destroy(struct ks_env *env);
 
+/* @chosen, or the built-in allocator for NULL. */
+const struct ksmsim_allocator *ks_allocator(const struct ksmsim_allocator *chosen);
+
 noreturn void ks_fail(struct ks_env *env, int error);
 
 void *ks_alloc(struct ks_env *env, size_t bytes);			/* zeroed */

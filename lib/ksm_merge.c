@@ -1,0 +1,198 @@
+/*
+ * ksm_merge.c - write-protecting, replacing and un-sharing pages.
+ *
+ * The page being scanned becomes the KSM page; the one found in the unstable
+ * tree is given up. Every failure is -EFAULT and leaves a trace event. What can
+ * surprise: a KSM page has no anon_vma, so it can never be merged into another
+ * one (write_protect refuses it), and a page with any reference beyond its
+ * mappings cannot be merged at all: a fresh page in the LRU add batch is one.
+ */
+#include "ksm.h"
+
+struct ks_vma *ks_mergeable_vma(struct ks_mm *mm, uint64_t vpn)
+{
+	struct ks_vma *vma;
+
+	if (!mm->alive)
+		return NULL;
+	vma = ks_vma_at(mm, vpn);
+	return vma && vma->flags & KS_VM_MERGEABLE && vma->anon_vma ? vma : NULL;
+}
+
+ks_pfn ks_mergeable_page(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn)
+{
+	struct ks_pte pte;
+
+	if (!ks_mergeable_vma(mm, vpn))
+		return KS_PFN_NONE;
+	pte = ks_pte_get(&ksm->sys->tables, &mm->pt, vpn);
+	return ks_pte_is_anon(pte) ? pte.pfn : KS_PFN_NONE;
+}
+
+/* Models: mm/ksm.c:write_protect_page(). ksmd's own reference is not among the frame's here. */
+static bool write_protect(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn pfn)
+{
+	struct ks_frames *frames = &ksm->sys->frames;
+	struct ks_frame *frame = ks_frame(frames, pfn);
+	struct ks_pte pte = ks_pte_get(&ksm->sys->tables, &mm->pt, vpn);
+	const bool exclusive = ks_frame_test(frame, KS_FRAME_EXCLUSIVE);
+
+	if (ks_frame_test(frame, KS_FRAME_KSM))
+		return false;
+	if (!ks_pte_is_anon(pte) || pte.pfn != pfn)
+		return false;
+	if (!exclusive && !(pte.bits & (KS_PTE(WRITE) | KS_PTE(DIRTY))))
+		return true;
+	if (ks_frame_refs(frames, pfn) !=
+	    ks_frame_maps(frame) + (ks_frame_test(frame, KS_FRAME_SWAPCACHE) ? 1 : 0))
+		return false;
+	ks_frame_flag(frame, KS_FRAME_EXCLUSIVE, false);
+	if (pte.bits & KS_PTE(DIRTY))
+		ks_frame_flag(frame, KS_FRAME_DIRTY, true);
+	pte.bits &= ~(uint32_t)(KS_PTE(WRITE) | KS_PTE(DIRTY) | KS_PTE(WATCHED));
+	ks_pte_set(ksm->env, &ksm->sys->tables, &mm->pt, vpn, pte);
+	return true;
+}
+
+/* Models: mm/ksm.c:replace_page(). */
+static void replace(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn pfn, ks_pfn kpfn)
+{
+	struct ks_env *env = ksm->env;
+	struct ks_pte pte = { .pfn = kpfn, .bits = KS_PTE(PRESENT) | KS_PTE(YOUNG) };
+
+	if (kpfn == KS_PFN_ZERO) {
+		pte.bits = KS_PTE(PRESENT) | KS_PTE(SPECIAL);
+		mm->rss_anon--;
+		if (env->feature[KS_FEAT_zero_tracking]) {
+			pte.bits |= KS_PTE(DIRTY);
+			mm->ksm_zero_pages++;
+			ks_count(env, KSMSIM_COUNT_ksm_zero_pages, 1);
+		}
+		ks_cost(env, KS_COST_merge_zero);
+	} else {
+		ks_frame_map(env, &ksm->sys->frames, kpfn);
+		ks_cost(env, KS_COST_merge);
+	}
+	ks_pte_set(env, &ksm->sys->tables, &mm->pt, vpn, pte);
+	ks_frame_unmap(env, &ksm->sys->frames, pfn);
+}
+
+/* Models: mm/ksm.c:try_to_merge_one_page(). */
+int ks_merge_one(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn pfn, ks_pfn kpfn)
+{
+	struct ks_frame *frame = ks_frame(&ksm->sys->frames, pfn);
+
+	if (pfn == kpfn)
+		return 0;
+	if (!write_protect(ksm, mm, vpn, pfn))
+		return KS_EFAULT;
+	if (kpfn == KS_PFN_NONE) {
+		ks_frame_flag(frame, KS_FRAME_KSM, true);
+		ks_frame_flag(frame, KS_FRAME_DIRTY, true);
+		ks_frame_flag(frame, KS_FRAME_LAZYFREE, false);
+		ks_cost(ksm->env, KS_COST_merge_new);
+		return 0;
+	}
+	if (frame->cid != (kpfn == KS_PFN_ZERO ? KS_CID_ZERO : ks_frame_content(ksm, kpfn)))
+		return KS_EFAULT;
+	ks_cost(ksm->env, KS_COST_compare_full);
+	replace(ksm, mm, vpn, pfn, kpfn);
+	return 0;
+}
+
+/* Models: mm/ksm.c:try_to_merge_with_ksm_page(). */
+int ks_merge_with(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn, ks_pfn kpfn)
+{
+	struct ks_mm *mm = ks_item_mm(ksm, item);
+	const uint64_t vpn = ks_item_vpn(item);
+	struct ksmsim_event event = {
+		.trace = KSMSIM_TRACE_ksm_merge_with_ksm_page,
+		.mm = mm->id,
+		.vaddr = vpn << ksm->sys->tables.geo->page_shift,
+		.pfn = kpfn ? kpfn : pfn,
+		.has_ksm_page = kpfn != KS_PFN_NONE,
+		.error = KS_EFAULT,
+	};
+
+	if (ks_mergeable_vma(mm, vpn))
+		event.error = ks_merge_one(ksm, mm, vpn, pfn, kpfn);
+	if (!event.error)
+		ks_item_detach(ksm, item);
+	ks_trace(ksm->env, &event);
+	return event.error;
+}
+
+void ks_break_cow(struct ks_ksm *ksm, const struct ks_item *item)
+{
+	struct ks_mm *mm = ks_item_mm(ksm, item);
+	const uint64_t vpn = ks_item_vpn(item);
+
+	ks_item_reset(ksm, item);
+	if (ks_mergeable_vma(mm, vpn))
+		ks_unmerge(ksm, mm, vpn, vpn + 1);
+}
+
+/* Models: mm/ksm.c:try_to_merge_two_pages(). */
+ks_pfn ks_merge_two(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn,
+		    const struct ks_item *match, ks_pfn match_pfn)
+{
+	if (ks_merge_with(ksm, item, pfn, KS_PFN_NONE))
+		return KS_PFN_NONE;
+	if (!ks_merge_with(ksm, match, match_pfn, pfn))
+		return pfn;
+	ks_break_cow(ksm, item);
+	return KS_PFN_NONE;
+}
+
+/* One page apart: an unshare fault, or in 6.1 a write fault. */
+static long break_one(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn)
+{
+	const enum ks_fault_kind kind = ksm->env->feature[KS_FEAT_unmerge_unshares]
+						? KS_FAULT_UNSHARE
+						: KS_FAULT_WRITE_FORCED;
+
+	return ks_fault(ksm->sys, mm, vpn, kind) == KS_FAULT_OOM ? -12 : 0;
+}
+
+static bool wants_unmerge(const struct ks_ksm *ksm, struct ks_pte pte)
+{
+	if (ks_pte_is_ksm_zero(pte))
+		return true;
+	return ks_pte_is_anon(pte) &&
+	       ks_frame_test(ks_frame(&ksm->sys->frames, pte.pfn), KS_FRAME_KSM);
+}
+
+/* What the walk over the range reads: by range, or one look-up an address up to 6.18. */
+static void charge_walk(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t start, uint64_t end)
+{
+	struct ksmsim_walk walk;
+
+	ks_walk_cost(&ksm->sys->tables, &mm->pt, start, end, &walk);
+	if (ksm->env->feature[KS_FEAT_range_unmerge]) {
+		ks_count(ksm->env, KSMSIM_COUNT_unmerge_entries, (int64_t)walk.range);
+		ks_cost_n(ksm->env, KS_COST_walk_entry, walk.range);
+	} else {
+		ks_count(ksm->env, KSMSIM_COUNT_unmerge_entries, (int64_t)walk.per_address);
+		ks_cost_n(ksm->env, KS_COST_walk_address, walk.addresses);
+	}
+}
+
+long ks_unmerge(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t start, uint64_t end)
+{
+	struct ks_walk walk;
+	long err = 0;
+
+	charge_walk(ksm, mm, start, end);
+	ks_walk_start(&walk, &ksm->sys->tables, &mm->pt, start, end);
+	while (!err && ks_walk_leaf(&walk)) {
+		const struct ks_leaf *leaf = ks_leaf(&ksm->sys->tables, walk.leaf);
+
+		for (int slot = ks_leaf_next(leaf, walk.first);
+		     !err && slot >= 0 && (unsigned)slot <= walk.last;
+		     slot = ks_leaf_next(leaf, (unsigned)slot + 1)) {
+			if (wants_unmerge(ksm, ks_leaf_get(leaf, (unsigned)slot)))
+				err = break_one(ksm, mm, leaf->vpn + (unsigned)slot);
+		}
+	}
+	return err;
+}
