@@ -14,8 +14,8 @@
  * going on after a leaf never waits for what was read on the way down to it.
  *
  * What could surprise: a walk that ends on a leaf has not read the entries
- * behind it. KSM's scan never does: it stops at a page and starts again behind
- * it, which re-reads the entries that cover both, ks_walk_restart().
+ * behind it. KSM's scan stops at each page and starts a new walk behind it,
+ * which re-reads the entries that cover both: ks_walk_restart().
  */
 #include "pgnode.h"
 
@@ -99,6 +99,7 @@ void ks_walk_start(struct ks_walk *walk, const struct ks_tables *tables,
 	walk->leaf = 0;
 	walk->first = 0;
 	walk->last = 0;
+	walk->level = 0;
 	if (vpn < end)
 		enter(walk, 0, pt->root, 0);
 }
