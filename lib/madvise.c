@@ -158,15 +158,11 @@ static long advise_free(const struct part *p)
 	ks_walk_start(&walk, &p->sys->tables, &p->mm->pt, p->start, p->end);
 	while (ks_walk_leaf(&walk)) {
 		const struct ks_leaf *leaf = ks_leaf(&p->sys->tables, walk.leaf);
-		int slot = ks_leaf_next(leaf, walk.first);
 
-		while (slot >= 0 && (unsigned)slot <= walk.last) {
+		for (int slot = ks_walk_slot(&walk, walk.first); slot >= 0;
+		     slot = ks_walk_slot(&walk, (unsigned)slot + 1))
 			free_lazily(p, leaf->vpn + (unsigned)slot,
 				    ks_leaf_get(leaf, (unsigned)slot));
-			if ((unsigned)slot == walk.last)
-				break;
-			slot = ks_leaf_next(leaf, (unsigned)slot + 1);
-		}
 	}
 	return 0;
 }

@@ -196,16 +196,12 @@ static long copy_pages(const struct copy *c)
 	ks_walk_start(&walk, &sys->tables, &c->parent->pt, c->vma->start, c->vma->end);
 	while (!ret && ks_walk_leaf(&walk)) {
 		const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
-		int slot = ks_leaf_next(leaf, walk.first);
 
 		ks_pgtable_populate(sys->env, &sys->tables, &c->child->pt, leaf->vpn + walk.first);
-		while (!ret && slot >= 0 && (unsigned)slot <= walk.last) {
+		for (int slot = ks_walk_slot(&walk, walk.first); slot >= 0 && !ret;
+		     slot = ks_walk_slot(&walk, (unsigned)slot + 1))
 			ret = copy_entry(c, leaf->vpn + (unsigned)slot,
 					 ks_leaf_get(leaf, (unsigned)slot));
-			if ((unsigned)slot == walk.last)
-				break;
-			slot = ks_leaf_next(leaf, (unsigned)slot + 1);
-		}
 	}
 	return ret;
 }

@@ -220,6 +220,14 @@ enum ks_populate {
 long ks_populate(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end,
 		 enum ks_populate how, bool ignore_errors);
 
+/* The next slot >= @from of the walk's leaf, inside the walk's range, that is not none; or -1. */
+static inline int ks_walk_slot(const struct ks_walk *walk, unsigned from)
+{
+	const int slot = ks_leaf_next(ks_leaf(walk->tables, walk->leaf), from);
+
+	return slot >= 0 && (unsigned)slot <= walk->last ? slot : -1;
+}
+
 /* ---- zap.c ---- */
 
 /* Unmap the pages of [start, end) (entries become none; tables stay): zap_page_range(). */

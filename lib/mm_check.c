@@ -78,18 +78,17 @@ static const char *check_entry(struct count *c, const struct ks_vma *vma, struct
 	return NULL;
 }
 
-static const char *check_leaf(struct count *c, const struct ks_mm *mm, const struct ks_leaf *leaf)
+static const char *check_leaf(struct count *c, const struct ks_mm *mm, const struct ks_walk *walk)
 {
-	const unsigned last = (1u << c->sys->tables.geo->bits[c->sys->tables.geo->levels - 1]) - 1;
-	int slot = ks_leaf_next(leaf, 0);
+	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
 
-	while (slot >= 0) {
+	for (int slot = ks_walk_slot(walk, walk->first); slot >= 0;
+	     slot = ks_walk_slot(walk, (unsigned)slot + 1)) {
 		const char *wrong = check_entry(c, ks_vma_at(mm, leaf->vpn + (unsigned)slot),
 						ks_leaf_get(leaf, (unsigned)slot));
 
-		if (wrong || (unsigned)slot == last)
+		if (wrong)
 			return wrong;
-		slot = ks_leaf_next(leaf, (unsigned)slot + 1);
 	}
 	return NULL;
 }
@@ -112,7 +111,7 @@ static const char *check_mm(struct count *c, const struct ks_mm *mm)
 	ks_walk_start(&walk, &c->sys->tables, &mm->pt, 0,
 		      UINT64_C(1) << (geo->shift[0] + geo->bits[0]));
 	while (!wrong && ks_walk_leaf(&walk))
-		wrong = check_leaf(c, mm, ks_leaf(&c->sys->tables, walk.leaf));
+		wrong = check_leaf(c, mm, &walk);
 	if (wrong)
 		return wrong;
 	if (c->anon != mm->rss_anon)

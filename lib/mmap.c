@@ -232,15 +232,11 @@ static void change_protection(struct ks_system *sys, struct ks_mm *mm, uint64_t 
 	ks_walk_start(&walk, &sys->tables, &mm->pt, start, end);
 	while (ks_walk_leaf(&walk)) {
 		const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
-		int slot = ks_leaf_next(leaf, walk.first);
 
-		while (slot >= 0 && (unsigned)slot <= walk.last) {
+		for (int slot = ks_walk_slot(&walk, walk.first); slot >= 0;
+		     slot = ks_walk_slot(&walk, (unsigned)slot + 1))
 			protect_entry(sys, mm, leaf->vpn + (unsigned)slot, flags,
 				      ks_leaf_get(leaf, (unsigned)slot));
-			if ((unsigned)slot == walk.last)
-				break;
-			slot = ks_leaf_next(leaf, (unsigned)slot + 1);
-		}
 	}
 }
 

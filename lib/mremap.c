@@ -41,17 +41,14 @@ static void move_leaf(struct ks_system *sys, struct ks_mm *mm, const struct ks_w
 {
 	const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk->leaf);
 	const uint64_t shift = m->new_vpn - m->vpn;
-	int slot = ks_leaf_next(leaf, walk->first);
 
 	ks_pgtable_populate(sys->env, &sys->tables, &mm->pt, leaf->vpn + walk->first + shift);
 	ks_pgtable_populate(sys->env, &sys->tables, &mm->pt, leaf->vpn + walk->last + shift);
-	while (slot >= 0 && (unsigned)slot <= walk->last) {
+	for (int slot = ks_walk_slot(walk, walk->first); slot >= 0;
+	     slot = ks_walk_slot(walk, (unsigned)slot + 1)) {
 		const uint64_t vpn = leaf->vpn + (unsigned)slot;
 
 		move_entry(sys, mm, vpn, vpn + shift, ks_leaf_get(leaf, (unsigned)slot));
-		if ((unsigned)slot == walk->last)
-			break;
-		slot = ks_leaf_next(leaf, (unsigned)slot + 1);
 	}
 }
 
@@ -78,13 +75,20 @@ static void drop_moved_tables(struct ks_system *sys, struct ks_mm *mm, const str
 	}
 }
 
+/* A new walk for each table: those made at the new place may reshape the tables above. */
 static void move_entries(struct ks_system *sys, struct ks_mm *mm, const struct move *m)
 {
+	const uint64_t end = m->vpn + m->old_pages;
+	uint64_t vpn = m->vpn;
 	struct ks_walk walk;
 
-	ks_walk_start(&walk, &sys->tables, &mm->pt, m->vpn, m->vpn + m->old_pages);
-	while (ks_walk_leaf(&walk))
+	while (vpn < end) {
+		ks_walk_start(&walk, &sys->tables, &mm->pt, vpn, end);
+		if (!ks_walk_leaf(&walk))
+			break;
+		vpn = ks_leaf(&sys->tables, walk.leaf)->vpn + walk.last + 1;
 		move_leaf(sys, mm, &walk, m);
+	}
 	if (m->keep)
 		drop_moved_tables(sys, mm, m);
 }

@@ -21,18 +21,15 @@ walk_mm(struct ks_system *sys, struct ks_mm *mm, ks_pfn pfn, uint32_t left,
 	ks_walk_start(&walk, &sys->tables, &mm->pt, 0, ks_user_end(sys));
 	while (nr < left && ks_walk_leaf(&walk)) {
 		const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
-		int slot = ks_leaf_next(leaf, walk.first);
 
-		while (nr < left && slot >= 0 && (unsigned)slot <= walk.last) {
+		for (int slot = ks_walk_slot(&walk, walk.first); slot >= 0 && nr < left;
+		     slot = ks_walk_slot(&walk, (unsigned)slot + 1)) {
 			const struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
 
-			if (ks_pte_is_anon(pte) && pte.pfn == pfn) {
-				visit(self, mm, leaf->vpn + (unsigned)slot, pte);
-				nr++;
-			}
-			if ((unsigned)slot == walk.last)
-				break;
-			slot = ks_leaf_next(leaf, (unsigned)slot + 1);
+			if (!ks_pte_is_anon(pte) || pte.pfn != pfn)
+				continue;
+			visit(self, mm, leaf->vpn + (unsigned)slot, pte);
+			nr++;
 		}
 	}
 	return nr;
