@@ -147,7 +147,8 @@ static uint64_t pgref_walk(struct pgref *ref, unsigned level, uint64_t vpn, uint
 
 		next = next < end ? next : end;
 		ref->reads++;
-		if (level == ref->geo->levels - 1) {
+		/* the second test is for compilers that unroll the recursion */
+		if (level == ref->geo->levels - 1 || level == KS_LEVELS_MAX - 1) {
 			if (pgref_hit(ref, vpn))
 				return vpn;
 		} else if (pgref_table(ref, level + 1, vpn)) {
