@@ -10,21 +10,24 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+static int do_check(struct ksmsim *sim, void *args)
+{
+	const char **fault = args;
+
+	*fault = ks_system_check(&sim->sys);
+	if (!*fault)
+		*fault = ks_ksm_check(&sim->ksm);
+	return *fault ? KSMSIM_EINVARIANT : 0;
+}
+
 int ksmsim_check(struct ksmsim *sim, char *buf, size_t size)
 {
-	const int refused = ks_machine_refuses(sim);
-	const char *fault;
+	const char *fault = NULL;
+	const int err = ks_machine_run(sim, do_check, &fault);
 
-	if (refused)
-		return refused;
-	fault = ks_system_check(&sim->sys);
-	if (!fault)
-		fault = ks_ksm_check(&sim->ksm);
-	if (!fault)
-		return 0;
-	if (buf && size)
+	if (fault && buf && size)
 		snprintf(buf, size, "%s", fault);
-	return KSMSIM_EINVARIANT;
+	return err;
 }
 
 /* ---- dump ---- */
@@ -111,8 +114,8 @@ static void dump_node(const struct dump *dump, uint32_t id, const char *indent)
 {
 	const struct ks_stable_node *node = ks_stable(&dump->sim->ksm, id);
 
-	say(dump, "%snode pfn %" PRIu32 " len %" PRIu32 "%s", indent, node->page.pfn,
-	    node->page.len, node->stale ? " stale" : "");
+	say(dump, "%snode pfn %" PRIu32 " len %" PRIu32 "%s", indent, node->pfn,
+	    node->len, node->stale ? " stale" : "");
 }
 
 static void dump_trees(const struct dump *dump, unsigned nid)
@@ -127,7 +130,7 @@ static void dump_trees(const struct dump *dump, unsigned nid)
 			continue;
 		}
 		say(dump, " chain");
-		for (uint32_t dup = ks_stable(ksm, id)->chain.dups; dup;
+		for (uint32_t dup = ks_stable(ksm, id)->dups; dup;
 		     dup = ks_stable(ksm, dup)->rb.child[0])
 			dump_node(dump, dup, "  ");
 	}

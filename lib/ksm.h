@@ -99,18 +99,17 @@ struct ks_stable_node {
 	 * the list; DUP: parent is the chain. */
 	struct ks_rb_node rb;
 	union {
-		struct {
-			ks_pfn pfn;
-			uint32_t items; /* front of the list: last attached */
-			uint32_t len;
-		} page;
-		struct {
-			uint32_t dups;		     /* front of the list */
-			uint32_t prune_lo, prune_hi; /* jiffies of the last pruning */
-		} chain;
+		ks_pfn pfn;	   /* of a page's node */
+		uint32_t prune_lo; /* of a chain: jiffies of its last pruning, low part */
 	};
-	uint8_t kind, nid;
-	bool stale; /* its page was freed */
+	union {
+		uint32_t items; /* of a page's node: front of the list, the last attached */
+		uint32_t dups;	/* of a chain: front of the list */
+	};
+	uint32_t len : 25;  /* of a page's node: items; of a chain: jiffies, high part */
+	uint32_t stale : 1; /* its page was freed */
+	uint32_t kind : 2;  /* enum ks_stable_kind */
+	uint32_t nid : 4;
 };
 
 /* An item as code handles it: good until items of the segment are added or freed. */
@@ -253,7 +252,7 @@ void ks_stable_sweep_migrate(struct ks_ksm *ksm);
 bool ks_stable_purge(struct ks_ksm *ksm);
 static inline bool ks_stable_usable(const struct ks_ksm *ksm, const struct ks_stable_node *node)
 {
-	return node->page.len > 0 && node->page.len < ksm->env->knob.max_page_sharing;
+	return node->len > 0 && node->len < ksm->env->knob.max_page_sharing;
 }
 /* bell: a KSM frame is being freed */
 void ks_stable_page_freed(void *ksm, ks_pfn pfn);

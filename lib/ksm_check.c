@@ -31,7 +31,7 @@ static const char *check_item(struct ks_ksm *ksm, struct ks_mm *mm, const struct
 	if (in_tree && !unstable)
 		return "I5: an item in the unstable tree is not unstable";
 	if (stable && pte.bits & KS_PTE(WATCHED) &&
-	    ks_stable(ksm, ks_item_link(ksm, item)->node)->page.pfn != pte.pfn)
+	    ks_stable(ksm, ks_item_link(ksm, item)->node)->pfn != pte.pfn)
 		return "I22: a watched entry of a stable item maps another page";
 	if (in_tree && !(pte.bits & KS_PTE(WATCHED)) &&
 	    !(ks_item_tree_node(ksm, ks_item_id(item))->key_lo & KS_RB_LOOK))
@@ -118,7 +118,7 @@ static const char *check_page_node(struct ks_ksm *ksm, uint32_t id, struct tally
 	const struct ks_stable_node *node = ks_stable(ksm, id);
 	uint32_t len = 0, prev = 0;
 
-	for (uint32_t at = node->page.items; at; len++) {
+	for (uint32_t at = node->items; at; len++) {
 		const struct ks_item item = ks_item_at(ksm, at);
 		const struct ks_stable_link *link = ks_item_link(ksm, &item);
 
@@ -128,16 +128,16 @@ static const char *check_page_node(struct ks_ksm *ksm, uint32_t id, struct tally
 		prev = at;
 		at = link->next;
 	}
-	if (len != node->page.len)
+	if (len != node->len)
 		return "I14: a stable node miscounts its items";
 	tally->shared += len > 0;
 	if (node->stale)
 		return NULL;
 	tally->nodes_with_pfn++;
-	if (ks_stable_of(ksm, node->page.pfn) != id)
+	if (ks_stable_of(ksm, node->pfn) != id)
 		return "I15: a stable node's page does not lead back to it";
-	if (!ks_frame_live(&ksm->sys->frames, node->page.pfn) ||
-	    !ks_frame_test(ks_frame(&ksm->sys->frames, node->page.pfn), KS_FRAME_KSM))
+	if (!ks_frame_live(&ksm->sys->frames, node->pfn) ||
+	    !ks_frame_test(ks_frame(&ksm->sys->frames, node->pfn), KS_FRAME_KSM))
 		return "I15: a stable node that is not stale names no KSM page";
 	return NULL;
 }
@@ -150,14 +150,13 @@ static const char *check_place(struct ks_ksm *ksm, uint32_t id, struct tally *ta
 
 	*pfn = KS_PFN_NONE;
 	if (node->kind == KS_STABLE_REGULAR) {
-		*pfn = node->stale ? KS_PFN_NONE : node->page.pfn;
+		*pfn = node->stale ? KS_PFN_NONE : node->pfn;
 		return check_page_node(ksm, id, tally);
 	}
 	if (node->kind != KS_STABLE_CHAIN)
 		return "I18: a node in the stable tree is neither regular nor a chain";
 	tally->chains++;
-	for (uint32_t dup = node->chain.dups; dup && !fault;
-	     dup = ks_stable(ksm, dup)->rb.child[0]) {
+	for (uint32_t dup = node->dups; dup && !fault; dup = ks_stable(ksm, dup)->rb.child[0]) {
 		const struct ks_stable_node *page = ks_stable(ksm, dup);
 
 		tally->dups++;
@@ -166,9 +165,9 @@ static const char *check_place(struct ks_ksm *ksm, uint32_t id, struct tally *ta
 		fault = check_page_node(ksm, dup, tally);
 		if (page->stale)
 			continue;
-		if (*pfn && ks_frame_content(ksm, *pfn) != ks_frame_content(ksm, page->page.pfn))
+		if (*pfn && ks_frame_content(ksm, *pfn) != ks_frame_content(ksm, page->pfn))
 			return "I18: the dups of a chain differ";
-		*pfn = page->page.pfn;
+		*pfn = page->pfn;
 	}
 	return fault;
 }

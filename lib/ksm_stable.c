@@ -34,7 +34,7 @@ static uint32_t by_pfn_slot(const struct ks_ksm *ksm, ks_pfn pfn)
 {
 	uint32_t i = pfn_hash(ksm, pfn);
 
-	while (ksm->by_pfn[i] && ks_stable(ksm, ksm->by_pfn[i])->page.pfn != pfn)
+	while (ksm->by_pfn[i] && ks_stable(ksm, ksm->by_pfn[i])->pfn != pfn)
 		i = (i + 1) & (ksm->by_pfn_room - 1);
 	return i;
 }
@@ -50,7 +50,7 @@ static void by_pfn_grow(struct ks_ksm *ksm)
 	ksm->by_pfn_room = room;
 	for (uint32_t i = 0; i < old_room; i++) {
 		if (old[i])
-			table[by_pfn_slot(ksm, ks_stable(ksm, old[i])->page.pfn)] = old[i];
+			table[by_pfn_slot(ksm, ks_stable(ksm, old[i])->pfn)] = old[i];
 	}
 	ks_free(ksm->env, old);
 }
@@ -59,7 +59,7 @@ static void by_pfn_add(struct ks_ksm *ksm, uint32_t node)
 {
 	if ((uint64_t)ksm->by_pfn_nr * 4 >= (uint64_t)ksm->by_pfn_room * 3)
 		by_pfn_grow(ksm);
-	ksm->by_pfn[by_pfn_slot(ksm, ks_stable(ksm, node)->page.pfn)] = node;
+	ksm->by_pfn[by_pfn_slot(ksm, ks_stable(ksm, node)->pfn)] = node;
 	ksm->by_pfn_nr++;
 }
 
@@ -71,7 +71,7 @@ static void by_pfn_remove(struct ks_ksm *ksm, ks_pfn pfn)
 	ksm->by_pfn[hole] = 0;
 	ksm->by_pfn_nr--;
 	for (uint32_t i = (hole + 1) & mask; ksm->by_pfn[i]; i = (i + 1) & mask) {
-		const uint32_t home = pfn_hash(ksm, ks_stable(ksm, ksm->by_pfn[i])->page.pfn);
+		const uint32_t home = pfn_hash(ksm, ks_stable(ksm, ksm->by_pfn[i])->pfn);
 
 		if (((i - home) & mask) < ((i - hole) & mask))
 			continue;
@@ -88,8 +88,8 @@ uint32_t ks_stable_of(const struct ks_ksm *ksm, ks_pfn pfn)
 
 void ks_stable_set_pfn(struct ks_ksm *ksm, uint32_t node, ks_pfn pfn)
 {
-	by_pfn_remove(ksm, ks_stable(ksm, node)->page.pfn);
-	ks_stable(ksm, node)->page.pfn = pfn;
+	by_pfn_remove(ksm, ks_stable(ksm, node)->pfn);
+	ks_stable(ksm, node)->pfn = pfn;
 	by_pfn_add(ksm, node);
 }
 
@@ -140,14 +140,14 @@ static void chain_add_dup(struct ks_ksm *ksm, uint32_t chain, uint32_t id)
 	struct ks_stable_node *dup = ks_stable(ksm, id);
 
 	dup->kind = KS_STABLE_DUP;
-	list_push(ksm, &ks_stable(ksm, chain)->chain.dups, id);
+	list_push(ksm, &ks_stable(ksm, chain)->dups, id);
 	dup->rb.parent = chain;
 	ks_count(ksm->env, KSMSIM_COUNT_stable_node_dups, 1);
 }
 
 static void chain_del_dup(struct ks_ksm *ksm, uint32_t id)
 {
-	list_unlink(ksm, &ks_stable(ksm, ks_stable(ksm, id)->rb.parent)->chain.dups, id);
+	list_unlink(ksm, &ks_stable(ksm, ks_stable(ksm, id)->rb.parent)->dups, id);
 	ks_count(ksm->env, KSMSIM_COUNT_stable_node_dups, -1);
 }
 
@@ -179,8 +179,8 @@ static void set_prune_time(struct ks_ksm *ksm, struct ks_stable_node *chain)
 {
 	const uint64_t now = jiffies(ksm, ksm->env->now_ns);
 
-	chain->chain.prune_lo = (uint32_t)now;
-	chain->chain.prune_hi = (uint32_t)(now >> 32);
+	chain->prune_lo = (uint32_t)now;
+	chain->len = (uint32_t)(now >> 32) & ((1u << 25) - 1);
 }
 
 /* A chain in the place of regular node @id, with it as first dup; 0: allocation failed. */
@@ -229,13 +229,13 @@ static void drop(struct ks_ksm *ksm, uint32_t id)
 	struct ks_stable_node *node = ks_stable(ksm, id);
 	uint32_t next;
 
-	for (uint32_t at = node->page.items; at; at = next) {
+	for (uint32_t at = node->items; at; at = next) {
 		const struct ks_item item = ks_item_at(ksm, at);
 
 		next = ks_item_link(ksm, &item)->next;
 		if (next) {
 			ks_count(ksm->env, KSMSIM_COUNT_pages_sharing, -1);
-			trace_drop(ksm, KSMSIM_TRACE_ksm_remove_rmap_item, node->page.pfn, &item);
+			trace_drop(ksm, KSMSIM_TRACE_ksm_remove_rmap_item, node->pfn, &item);
 		} else {
 			ks_count(ksm->env, KSMSIM_COUNT_pages_shared, -1);
 		}
@@ -243,7 +243,7 @@ static void drop(struct ks_ksm *ksm, uint32_t id)
 		ks_item_mark(ksm, &item, KS_ITEM_STABLE, false);
 		ks_item_reset(ksm, &item);
 	}
-	trace_drop(ksm, KSMSIM_TRACE_ksm_remove_ksm_page, node->page.pfn, NULL);
+	trace_drop(ksm, KSMSIM_TRACE_ksm_remove_ksm_page, node->pfn, NULL);
 	unlink_node(ksm, id);
 	ks_pool_free(ksm->env, &ksm->nodes, id);
 }
@@ -253,7 +253,7 @@ ks_pfn ks_stable_peek(struct ks_ksm *ksm, uint32_t id)
 	const struct ks_stable_node *node = ks_stable(ksm, id);
 
 	if (!node->stale)
-		return node->page.pfn;
+		return node->pfn;
 	drop(ksm, id);
 	return KS_PFN_NONE;
 }
@@ -264,17 +264,17 @@ void ks_stable_attach(struct ks_ksm *ksm, const struct ks_item *item, uint32_t i
 	const uint32_t item_id = ks_item_id(item);
 
 	ks_item_need_link(ksm, item);
-	*ks_item_link(ksm, item) = (struct ks_stable_link){ .node = id, .next = node->page.items };
-	if (node->page.items) {
-		const struct ks_item front = ks_item_at(ksm, node->page.items);
+	*ks_item_link(ksm, item) = (struct ks_stable_link){ .node = id, .next = node->items };
+	if (node->items) {
+		const struct ks_item front = ks_item_at(ksm, node->items);
 
 		ks_item_link(ksm, &front)->prev = item_id;
 	}
-	node->page.items = item_id;
-	node->page.len++;
+	node->items = item_id;
+	node->len++;
 	ks_item_mark(ksm, item, KS_ITEM_STABLE, true);
-	ks_count(ksm->env,
-		 node->page.len == 1 ? KSMSIM_COUNT_pages_shared : KSMSIM_COUNT_pages_sharing, 1);
+	ks_count(ksm->env, node->len == 1 ? KSMSIM_COUNT_pages_shared : KSMSIM_COUNT_pages_sharing,
+		 1);
 	ks_item_mm(ksm, item)->ksm_merging_pages++;
 }
 
@@ -293,11 +293,10 @@ void ks_stable_unlink_item(struct ks_ksm *ksm, const struct ks_item *item)
 
 		ks_item_link(ksm, &prev)->next = link.next;
 	} else {
-		node->page.items = link.next;
+		node->items = link.next;
 	}
-	node->page.len--;
-	ks_count(ksm->env, node->page.len ? KSMSIM_COUNT_pages_sharing : KSMSIM_COUNT_pages_shared,
-		 -1);
+	node->len--;
+	ks_count(ksm->env, node->len ? KSMSIM_COUNT_pages_sharing : KSMSIM_COUNT_pages_shared, -1);
 	ks_item_mm(ksm, item)->ksm_merging_pages--;
 }
 
@@ -311,7 +310,7 @@ static uint32_t best_dup(struct ks_ksm *ksm, uint32_t chain, bool prune, unsigne
 	uint32_t best = 0, next;
 
 	*alive = 0;
-	for (uint32_t id = ks_stable(ksm, chain)->chain.dups; id; id = next) {
+	for (uint32_t id = ks_stable(ksm, chain)->dups; id; id = next) {
 		const struct ks_stable_node *dup = ks_stable(ksm, id);
 
 		next = list_next(ksm, id);
@@ -325,7 +324,7 @@ static uint32_t best_dup(struct ks_ksm *ksm, uint32_t chain, bool prune, unsigne
 		if (!usable && !(any && !best))
 			continue;
 		if (best && ks_stable_usable(ksm, ks_stable(ksm, best)) &&
-		    dup->page.len <= ks_stable(ksm, best)->page.len)
+		    dup->len <= ks_stable(ksm, best)->len)
 			continue;
 		best = id;
 		if (!prune && usable)
@@ -359,7 +358,7 @@ static uint32_t pick(struct ks_ksm *ksm, uint32_t *place, bool may_prune, bool *
 	if (node->kind != KS_STABLE_CHAIN)
 		return ks_stable_peek(ksm, chain) ? chain : 0;
 
-	const uint64_t pruned = (uint64_t)node->chain.prune_hi << 32 | node->chain.prune_lo;
+	const uint64_t pruned = (uint64_t)node->len << 32 | node->prune_lo;
 	const uint64_t hz = ksm->env->knob.hz;
 	const uint64_t interval =
 		(ksm->env->knob.stable_node_chains_prune_millisecs * hz + 999) / 1000;
@@ -372,22 +371,22 @@ static uint32_t pick(struct ks_ksm *ksm, uint32_t *place, bool may_prune, bool *
 	const uint32_t best = best_dup(ksm, chain, prune, &alive);
 	const bool any = ksm->env->feature[KS_FEAT_pick_any_dup];
 
-	if (!node->chain.dups) {
+	if (!node->dups) {
 		ks_rb_erase(&ksm->stable[node->nid], chain);
 		chain_free(ksm, chain);
 		return 0;
 	}
 	if (!best) {
 		*full = true;
-		return node->chain.dups;
+		return node->dups;
 	}
-	if (!list_next(ksm, node->chain.dups) && (any || (prune && alive == 1))) {
+	if (!list_next(ksm, node->dups) && (any || (prune && alive == 1))) {
 		collapse(ksm, chain, best);
 		*place = best;
-	} else if (best != node->chain.dups && ks_stable_usable(ksm, ks_stable(ksm, best)) &&
-		   ks_stable(ksm, best)->page.len + 1 < ksm->env->knob.max_page_sharing) {
-		list_unlink(ksm, &node->chain.dups, best);
-		list_push(ksm, &node->chain.dups, best);
+	} else if (best != node->dups && ks_stable_usable(ksm, ks_stable(ksm, best)) &&
+		   ks_stable(ksm, best)->len + 1u < ksm->env->knob.max_page_sharing) {
+		list_unlink(ksm, &node->dups, best);
+		list_push(ksm, &node->dups, best);
 	}
 	return best;
 }
@@ -427,7 +426,7 @@ again:
 			rb = &ks_stable(ksm, id)->rb;
 			order = ks_content_compare(
 				contents, cid,
-				ks_frame_content(ksm, ks_stable(ksm, place.dup)->page.pfn));
+				ks_frame_content(ksm, ks_stable(ksm, place.dup)->pfn));
 		}
 		if (!order) {
 			place.node = id;
@@ -447,7 +446,7 @@ static void link_regular(struct ks_ksm *ksm, uint32_t id, unsigned nid, const st
 	struct ks_stable_node *node = ks_stable(ksm, id);
 
 	node->kind = KS_STABLE_REGULAR;
-	node->nid = (uint8_t)nid;
+	node->nid = nid & (KS_NODES_MAX - 1);
 	ks_rb_insert(&ksm->stable[nid], id, place->parent, place->side);
 }
 
@@ -455,7 +454,7 @@ static ks_pfn page_if_usable(struct ks_ksm *ksm, uint32_t id)
 {
 	const struct ks_stable_node *node = ks_stable(ksm, id);
 
-	return ks_stable_usable(ksm, node) ? node->page.pfn : KS_PFN_NONE;
+	return ks_stable_usable(ksm, node) ? node->pfn : KS_PFN_NONE;
 }
 
 static void to_migrate_list(struct ks_ksm *ksm, uint32_t id)
@@ -506,7 +505,7 @@ static ks_pfn replace(struct ks_ksm *ksm, const struct place *place, uint32_t mo
 		struct ks_stable_node *node = ks_stable(ksm, moved);
 
 		list_unlink(ksm, &ksm->migrate, moved);
-		node->nid = (uint8_t)nid;
+		node->nid = nid & (KS_NODES_MAX - 1);
 		if (place->node == dup) {
 			node->kind = KS_STABLE_REGULAR;
 			ks_rb_replace(&ksm->stable[nid], dup, moved);
@@ -554,9 +553,9 @@ ks_pfn ks_stable_search(struct ks_ksm *ksm, ks_pfn pfn)
 
 	if (place.full || !ks_stable_usable(ksm, dup))
 		return KS_PFN_NONE;
-	if (ks_ksm_nid(ksm, dup->page.pfn) != dup->nid)
+	if (ks_ksm_nid(ksm, dup->pfn) != dup->nid)
 		return replace(ksm, &place, own, nid);
-	return dup->page.pfn;
+	return dup->pfn;
 }
 
 /**
@@ -577,7 +576,7 @@ uint32_t ks_stable_insert(struct ks_ksm *ksm, ks_pfn pfn)
 	if (ks_inject(ksm->env, KSMSIM_INJECT_stable_node))
 		return 0;
 	id = ks_pool_alloc(ksm->env, &ksm->nodes);
-	ks_stable(ksm, id)->page.pfn = pfn;
+	ks_stable(ksm, id)->pfn = pfn;
 	ks_rb_set_key(&ks_stable(ksm, id)->rb,
 		      ks_content_key(&ksm->sys->contents, ks_frame_content(ksm, pfn)));
 	if (!place.node) {
@@ -589,7 +588,7 @@ uint32_t ks_stable_insert(struct ks_ksm *ksm, ks_pfn pfn)
 			ks_pool_free(ksm->env, &ksm->nodes, id);
 			return 0;
 		}
-		ks_stable(ksm, id)->nid = (uint8_t)nid;
+		ks_stable(ksm, id)->nid = nid & (KS_NODES_MAX - 1);
 		chain_add_dup(ksm, chain, id);
 	}
 	by_pfn_add(ksm, id);
@@ -618,7 +617,7 @@ static bool purge_place(struct ks_ksm *ksm, uint32_t id)
 
 	if (ks_stable(ksm, id)->kind != KS_STABLE_CHAIN)
 		return purge_node(ksm, id);
-	for (uint32_t dup = ks_stable(ksm, id)->chain.dups; dup; dup = next) {
+	for (uint32_t dup = ks_stable(ksm, id)->dups; dup; dup = next) {
 		next = list_next(ksm, dup);
 		if (purge_node(ksm, dup))
 			return true;
