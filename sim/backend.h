@@ -1,0 +1,59 @@
+/*
+ * backend.h - where operations happen: the model, or a running kernel.
+ *
+ * A backend carries out one operation at a time and shows what can be seen
+ * afterwards. Functions return 0 or a negative code (library or sim_status);
+ * what the kernel answered comes out through `result`. Functions marked
+ * optional may be NULL: the question makes no sense there.
+ *
+ * Processes are the world's numbers: 0, 1, 2, ... in the order of proc and fork.
+ */
+#ifndef SIM_BACKEND_H
+#define SIM_BACKEND_H
+
+#include "mem.h"
+#include "op.h"
+
+struct sim_backend;
+
+struct sim_backend_ops {
+	const char *name; /* "model" */
+	void (*free)(struct sim_backend *backend);
+	/* the kernel that it is, and its page size */
+	void (*describe)(struct sim_backend *backend, char *kernel, size_t size, uint64_t *page);
+	/* false: this kernel has no tracepoints of KSM */
+	bool (*listen)(struct sim_backend *backend, ksmsim_listener listener, void *self);
+
+	/* @result: >= 0 or -errno */
+	int (*execute)(struct sim_backend *backend, const struct sim_op *op, int64_t *result);
+
+	int (*counter)(struct sim_backend *backend, enum ksmsim_counter counter, int64_t *value);
+	/* @file below /sys/kernel/mm; @result: length or -errno */
+	int (*read_file)(struct sim_backend *backend, const char *file, char *buf, size_t size,
+			 int64_t *result);
+	int (*process)(struct sim_backend *backend, uint32_t process, struct ksmsim_process *out);
+	int (*page)(struct sim_backend *backend, uint32_t process, uint64_t vaddr,
+		    struct ksmsim_page *out);
+	uint64_t (*now)(struct sim_backend *backend);
+
+	/* optional: */
+	int (*vma)(struct sim_backend *backend, uint32_t process, size_t index,
+		   struct ksmsim_vma *out);
+	int (*walk_cost)(struct sim_backend *backend, uint32_t process, uint64_t vaddr,
+			 uint64_t length, struct ksmsim_walk *out);
+	int (*cost)(struct sim_backend *backend, const char *name, uint64_t *ns);
+	int (*check)(struct sim_backend *backend, char *buf, size_t size);
+};
+
+struct sim_backend {
+	const struct sim_backend_ops *ops;
+};
+
+/**
+ * sim_model_new() - the model as a backend
+ * @buf, @size: the sentence of an error
+ */
+int sim_model_new(const struct sim_options *options, struct sim_mem *mem, char *buf, size_t size,
+		  struct sim_backend **out);
+
+#endif

@@ -1,0 +1,579 @@
+/*
+ * model.c - the model (libksmsim) as a backend.
+ *
+ * One case for each operation. What the scenario leaves to the tool has been
+ * decided before (run.c): addresses, the end of the heap, where a moved region
+ * goes. Two things are done here as a driver of a real kernel has to do them,
+ * so that both backends mean the same:
+ *
+ * - step and scan wake ksmd even if run is 0: they write 1, wait for the batch
+ *   and put 0 back (also for 2, because writing 2 once more would unmerge).
+ * - a value is written with the newline that echo would write.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "run.h"
+
+#define BATCH_MAX UINT32_MAX /* "finish the pass, or do a whole one" */
+
+struct model {
+	struct sim_backend backend;
+	struct sim_mem *mem;
+	struct ksmsim *sim;
+	const char *profile;
+	uint64_t page;
+	uint32_t *pids; /* by number of the process */
+	size_t nr_pids, pids_capacity;
+};
+
+static struct model *model_of(struct sim_backend *backend)
+{
+	return (struct model *)backend;
+}
+
+static void model_free(struct sim_backend *backend)
+{
+	struct model *model = model_of(backend);
+
+	ksmsim_free(model->sim);
+	sim_free(model->mem, model->pids);
+	sim_free(model->mem, model);
+}
+
+static void model_describe(struct sim_backend *backend, char *kernel, size_t size, uint64_t *page)
+{
+	const struct model *model = model_of(backend);
+
+	snprintf(kernel, size, "%s", model->profile);
+	*page = model->page;
+}
+
+static bool model_listen(struct sim_backend *backend, ksmsim_listener listener, void *self)
+{
+	struct model *model = model_of(backend);
+	bool traces = false;
+
+	if (ksmsim_listen(model->sim, listener, self) ||
+	    ksmsim_feature_get(model->sim, "ksm_trace", &traces))
+		return false;
+	return traces;
+}
+
+/* ---- operations ---- */
+
+static int add_pid(struct model *model, uint32_t pid)
+{
+	/* room was made before the process was */
+	model->pids[model->nr_pids++] = pid;
+	return 0;
+}
+
+static int make_room(struct model *model)
+{
+	return sim_grow(model->mem, &model->pids, &model->pids_capacity, model->nr_pids,
+			sizeof(*model->pids))
+		       ? 0
+		       : KSMSIM_ENOMEM;
+}
+
+static int do_proc(struct model *model, const struct sim_op *op)
+{
+	uint32_t pid;
+	int error = make_room(model);
+
+	if (!error)
+		error = ksmsim_spawn(model->sim, &pid);
+	if (!error && (op->options & SIM_OPTION(node)))
+		error = ksmsim_node_set(model->sim, pid, op->node);
+	return error ? error : add_pid(model, pid);
+}
+
+static int do_fork(struct model *model, uint32_t pid, int64_t *result)
+{
+	uint32_t child;
+	int error = make_room(model);
+
+	if (!error)
+		error = ksmsim_fork(model->sim, pid, &child, result);
+	if (error || *result < 0)
+		return error;
+	*result = 0;
+	return add_pid(model, child);
+}
+
+static unsigned prot_of(unsigned choice)
+{
+	static const unsigned prots[] = { KSMSIM_PROT_NONE, KSMSIM_PROT_READ,
+					  KSMSIM_PROT_READ | KSMSIM_PROT_WRITE };
+
+	return prots[choice];
+}
+
+static int do_mmap(struct model *model, uint32_t pid, const struct sim_op *op, int64_t *result)
+{
+	static const struct {
+		unsigned option, flag;
+	} flags[] = {
+		{ SIM_OPTION(shared), KSMSIM_MAP_SHARED },
+		{ SIM_OPTION(fixed), KSMSIM_MAP_FIXED },
+		{ SIM_OPTION(noreserve), KSMSIM_MAP_NORESERVE },
+		{ SIM_OPTION(populate), KSMSIM_MAP_POPULATE },
+		{ SIM_OPTION(locked), KSMSIM_MAP_LOCKED },
+		{ SIM_OPTION(droppable), KSMSIM_MAP_DROPPABLE },
+		{ SIM_OPTION(hugetlb), KSMSIM_MAP_HUGETLB },
+	};
+	struct ksmsim_mmap request = { .vaddr = op->vaddr,
+				       .length = op->size,
+				       .prot = prot_of(op->choice) };
+	size_t i;
+	int error;
+
+	for (i = 0; i < sizeof(flags) / sizeof(*flags); i++)
+		if (op->options & flags[i].option)
+			request.flags |= flags[i].flag;
+	if (!(op->options & (SIM_OPTION(at) | SIM_OPTION(fixed))))
+		request.flags |= KSMSIM_MAP_FIXED_NOREPLACE;
+	if (op->options & SIM_OPTION(file)) {
+		error = ksmsim_file_new(model->sim, &op->content, &request.file);
+		if (error)
+			return error;
+	}
+	return ksmsim_mmap(model->sim, pid, &request, result);
+}
+
+static int do_mremap(struct model *model, uint32_t pid, const struct sim_op *op, int64_t *result)
+{
+	unsigned flags = 0;
+
+	if (op->options & (SIM_OPTION(maymove) | SIM_OPTION(at) | SIM_OPTION(dontunmap)))
+		flags |= KSMSIM_MREMAP_MAYMOVE;
+	if (op->options & SIM_OPTION(at))
+		flags |= KSMSIM_MREMAP_FIXED;
+	if (op->options & SIM_OPTION(dontunmap))
+		flags |= KSMSIM_MREMAP_DONTUNMAP;
+	return ksmsim_mremap(model->sim, pid, op->vaddr, op->length, op->size, flags, op->at,
+			     result);
+}
+
+static int do_poke(struct model *model, uint32_t pid, const struct sim_op *op, int64_t *result)
+{
+	unsigned char *bytes = sim_alloc(model->mem, op->size + 1);
+	uint64_t at;
+	int error = 0;
+
+	if (!bytes)
+		return KSMSIM_ENOMEM;
+	memset(bytes, (int)op->number, op->size);
+	for (at = 0; !error && *result >= 0 && at < op->length; at += model->page)
+		error = ksmsim_poke(model->sim, pid, op->vaddr + at + op->offset, bytes, op->size,
+				    result);
+	sim_free(model->mem, bytes);
+	return error;
+}
+
+static int do_prctl(struct model *model, uint32_t pid, const struct sim_op *op, int64_t *result)
+{
+	if (op->choice == SIM_PRCTL_get)
+		return ksmsim_prctl_merge_get(model->sim, pid, result);
+	return ksmsim_prctl_merge(model->sim, pid, op->choice == SIM_PRCTL_on, result);
+}
+
+static int do_pin(struct model *model, uint32_t pid, const struct sim_op *op, int64_t *result)
+{
+	static const enum ksmsim_pin hows[] = {
+		[SIM_PIN_get] = KSMSIM_PIN_GET,
+		[SIM_PIN_read] = KSMSIM_PIN_READ,
+		[SIM_PIN_write] = KSMSIM_PIN_WRITE,
+		[SIM_PIN_held] = KSMSIM_PIN_HELD,
+	};
+
+	return ksmsim_pin(model->sim, pid, op->vaddr, op->length / model->page, hows[op->choice],
+			  result);
+}
+
+static int write_file(struct model *model, const char *file, const char *text, size_t length,
+		      int64_t *result)
+{
+	char *line = sim_alloc(model->mem, length + 1);
+	int error;
+
+	if (!line)
+		return KSMSIM_ENOMEM;
+	memcpy(line, text, length);
+	line[length] = '\n';
+	error = ksmsim_sysfs_write(model->sim, file, line, length + 1, result);
+	sim_free(model->mem, line);
+	if (!error && *result > 0)
+		*result = 0;
+	return error;
+}
+
+/* Batches until ksmd has visited all that @op asks for. */
+static int batches(struct model *model, const struct sim_op *op, int64_t *result)
+{
+	const uint64_t pages = op->id == SIM_OP_scan ? BATCH_MAX : op->number;
+	uint64_t i, visited;
+	int error;
+
+	for (i = 0; i < op->times; i++) {
+		do {
+			error = ksmsim_ksmd_batch(model->sim, pages, &visited);
+			if (error)
+				return error;
+			*result += (int64_t)visited;
+		} while (op->id == SIM_OP_scan && visited == pages);
+	}
+	return 0;
+}
+
+static int do_step(struct model *model, const struct sim_op *op, int64_t *result)
+{
+	char run[16];
+	int64_t ret = 0;
+	int error = ksmsim_sysfs_read(model->sim, "ksm/run", run, sizeof(run), &ret);
+	bool runs;
+
+	if (error)
+		return error;
+	runs = run[0] == '1';
+	if (!runs)
+		error = ksmsim_sysfs_write(model->sim, "ksm/run", "1", 1, &ret);
+	if (!error)
+		error = batches(model, op, result);
+	if (!error && !runs)
+		error = ksmsim_sysfs_write(model->sim, "ksm/run", "0", 1, &ret);
+	return error;
+}
+
+/* What a process does to its memory. */
+static int execute_access(struct model *model, const struct sim_op *op, int64_t *result)
+{
+	const uint32_t pid = model->pids[op->process];
+	const uint64_t nr = op->length / model->page;
+	struct ksmsim *sim = model->sim;
+
+	switch (op->id) {
+	case SIM_OP_fill:
+		return ksmsim_fill(sim, pid, op->vaddr, nr, &op->content, result);
+	case SIM_OP_poke:
+		return do_poke(model, pid, op, result);
+	case SIM_OP_touch:
+		return ksmsim_touch(sim, pid, op->vaddr, nr, result);
+	case SIM_OP_read:
+		return ksmsim_read(sim, pid, op->vaddr, nr, result);
+	case SIM_OP_check:
+		return ksmsim_check_pages(sim, pid, op->vaddr, nr, &op->content, result);
+	case SIM_OP_pin:
+		return do_pin(model, pid, op, result);
+	case SIM_OP_unpin:
+		return ksmsim_unpin(sim, pid, op->vaddr, nr, result);
+	case SIM_OP_node:
+		return ksmsim_node_set(sim, pid, op->node);
+	case SIM_OP_migrate:
+		return ksmsim_migrate(sim, pid, op->vaddr, nr, op->node, result);
+	case SIM_OP_swapout:
+		return ksmsim_swap_out(sim, pid, op->vaddr, nr,
+				       (op->options & SIM_OPTION(cached)) != 0, result);
+	default:
+		return KSMSIM_EARGUMENT;
+	}
+}
+
+/* What a process does to its mappings and to itself. */
+static int execute_process(struct model *model, const struct sim_op *op, int64_t *result)
+{
+	const uint32_t pid = model->pids[op->process];
+	struct ksmsim *sim = model->sim;
+
+	switch (op->id) {
+	case SIM_OP_exit:
+		return ksmsim_exit(sim, pid);
+	case SIM_OP_fork:
+		return do_fork(model, pid, result);
+	case SIM_OP_exec:
+		return ksmsim_exec(sim, pid, result);
+	case SIM_OP_mmap:
+		return do_mmap(model, pid, op, result);
+	case SIM_OP_munmap:
+		return ksmsim_munmap(sim, pid, op->vaddr, op->length, result);
+	case SIM_OP_mprotect:
+		return ksmsim_mprotect(sim, pid, op->vaddr, op->length, prot_of(op->choice),
+				       result);
+	case SIM_OP_mlock:
+		return ksmsim_mlock(sim, pid, op->vaddr, op->length, result);
+	case SIM_OP_munlock:
+		return ksmsim_munlock(sim, pid, op->vaddr, op->length, result);
+	case SIM_OP_mremap:
+		return do_mremap(model, pid, op, result);
+	case SIM_OP_brk:
+		return ksmsim_brk(sim, pid, op->at, result);
+	case SIM_OP_madvise:
+		return ksmsim_madvise(sim, pid, op->vaddr, op->length, op->advice, result);
+	case SIM_OP_prctl:
+		return do_prctl(model, pid, op, result);
+	default:
+		return execute_access(model, op, result);
+	}
+}
+
+static int model_execute(struct sim_backend *backend, const struct sim_op *op, int64_t *result)
+{
+	struct model *model = model_of(backend);
+	struct ksmsim *sim = model->sim;
+
+	*result = 0;
+	switch (op->id) {
+	case SIM_OP_proc:
+		return do_proc(model, op);
+	case SIM_OP_ksm:
+		return write_file(model, op->file, op->text, strlen(op->text), result);
+	case SIM_OP_step:
+	case SIM_OP_scan:
+		return do_step(model, op, result);
+	case SIM_OP_run:
+		return ksmsim_run(sim, op->ns);
+	case SIM_OP_advance:
+		return ksmsim_advance(sim, op->ns);
+	case SIM_OP_ksmdcpu:
+		return ksmsim_ksmd_cpu_add(sim, op->ns);
+	case SIM_OP_drain:
+		return ksmsim_lru_drain(sim);
+	case SIM_OP_inject:
+		return ksmsim_inject_failure(sim, op->inject, op->number);
+	case SIM_OP_feature:
+		return ksmsim_feature_set(sim, op->feature, op->choice == 1);
+	default:
+		return execute_process(model, op, result);
+	}
+}
+
+/* ---- observation ---- */
+
+static int model_counter(struct sim_backend *backend, enum ksmsim_counter counter, int64_t *value)
+{
+	return ksmsim_counter_get(model_of(backend)->sim, counter, value);
+}
+
+static int model_read_file(struct sim_backend *backend, const char *file, char *buf, size_t size,
+			   int64_t *result)
+{
+	return ksmsim_sysfs_read(model_of(backend)->sim, file, buf, size, result);
+}
+
+static int model_process(struct sim_backend *backend, uint32_t process, struct ksmsim_process *out)
+{
+	struct model *model = model_of(backend);
+
+	return ksmsim_process_get(model->sim, model->pids[process], out);
+}
+
+static int model_page(struct sim_backend *backend, uint32_t process, uint64_t vaddr,
+		      struct ksmsim_page *out)
+{
+	struct model *model = model_of(backend);
+	const int error = ksmsim_page_get(model->sim, model->pids[process], vaddr, out);
+
+	if (error != KSMSIM_EFAULT)
+		return error;
+	memset(out, 0, sizeof(*out));
+	out->state = KSMSIM_PAGE_NONE;
+	return 0;
+}
+
+static uint64_t model_now(struct sim_backend *backend)
+{
+	return ksmsim_now(model_of(backend)->sim);
+}
+
+static int model_vma(struct sim_backend *backend, uint32_t process, size_t index,
+		     struct ksmsim_vma *out)
+{
+	struct model *model = model_of(backend);
+
+	return ksmsim_vma_get(model->sim, model->pids[process], index, out);
+}
+
+static int model_walk_cost(struct sim_backend *backend, uint32_t process, uint64_t vaddr,
+			   uint64_t length, struct ksmsim_walk *out)
+{
+	struct model *model = model_of(backend);
+
+	return ksmsim_walk_cost(model->sim, model->pids[process], vaddr, length, out);
+}
+
+static int model_cost(struct sim_backend *backend, const char *name, uint64_t *ns)
+{
+	uint64_t count;
+
+	return ksmsim_cost_get(model_of(backend)->sim, name, ns, &count);
+}
+
+static int model_check(struct sim_backend *backend, char *buf, size_t size)
+{
+	return ksmsim_check(model_of(backend)->sim, buf, size);
+}
+
+static const struct sim_backend_ops model_ops = {
+	.name = "model",
+	.free = model_free,
+	.describe = model_describe,
+	.listen = model_listen,
+	.execute = model_execute,
+	.counter = model_counter,
+	.read_file = model_read_file,
+	.process = model_process,
+	.page = model_page,
+	.now = model_now,
+	.vma = model_vma,
+	.walk_cost = model_walk_cost,
+	.cost = model_cost,
+	.check = model_check,
+};
+
+/* ---- options ---- */
+
+static int unknown(const char *what, const char *name, enum ksmsim_table table, char *buf,
+		   size_t size)
+{
+	const char *guess = sim_nearest(name, strlen(name), sim_table_name, &table);
+
+	snprintf(buf, size, "unknown %s '%s'%s%s%s", what, name, guess ? "; did you mean '" : "",
+		 guess ? guess : "", guess ? "'?" : "");
+	return SIM_EINPUT;
+}
+
+static bool in_table(enum ksmsim_table table, const char *name)
+{
+	const char *row;
+	size_t i;
+
+	for (i = 0; (row = sim_table_name(&table, i)) != NULL; i++)
+		if (!strcmp(row, name))
+			return true;
+	return false;
+}
+
+static int set_feature(struct model *model, const struct sim_setting *set, char *buf, size_t size)
+{
+	const bool on = !strcmp(set->value, "1");
+
+	if (!on && strcmp(set->value, "0")) {
+		snprintf(buf, size, "feature %s: '%s' is neither 0 nor 1", set->name, set->value);
+		return SIM_EINPUT;
+	}
+	if (!in_table(KSMSIM_TABLE_FEATURES, set->name))
+		return unknown("feature", set->name, KSMSIM_TABLE_FEATURES, buf, size);
+	return ksmsim_feature_set(model->sim, set->name, on);
+}
+
+static int set_cost(struct model *model, const struct sim_setting *set, char *buf, size_t size)
+{
+	const struct sim_word word = { set->value, strlen(set->value) };
+	const char *wrong;
+	uint64_t ns;
+
+	wrong = sim_word_number(word, &ns);
+	if (wrong) {
+		snprintf(buf, size, "cost %s: '%s' %s", set->name, set->value, wrong);
+		return SIM_EINPUT;
+	}
+	if (!in_table(KSMSIM_TABLE_COSTS, set->name))
+		return unknown("cost", set->name, KSMSIM_TABLE_COSTS, buf, size);
+	return ksmsim_cost_set(model->sim, set->name, ns);
+}
+
+static int set_knob(struct model *model, const struct sim_setting *set, char *buf, size_t size)
+{
+	const char *file = sim_file_of((struct sim_word){ set->name, strlen(set->name) });
+	const char *name;
+	int64_t result = 0;
+	int error;
+
+	if (!file)
+		return unknown("knob", set->name, KSMSIM_TABLE_KNOBS, buf, size);
+	error = write_file(model, file, set->value, strlen(set->value), &result);
+	if (error || result >= 0)
+		return error;
+	name = sim_errno_name(-result);
+	snprintf(buf, size, "knob %s: writing '%s' gives %s", set->name, set->value,
+		 name ? name : "an error");
+	return SIM_EINPUT;
+}
+
+static int apply_options(struct model *model, const struct sim_options *options, char *buf,
+			 size_t size)
+{
+	size_t i;
+	int error = 0;
+
+	for (i = 0; !error && i < options->nr_features; i++)
+		error = set_feature(model, &options->features[i], buf, size);
+	for (i = 0; !error && i < options->nr_costs; i++)
+		error = set_cost(model, &options->costs[i], buf, size);
+	for (i = 0; !error && i < options->nr_knobs; i++)
+		error = set_knob(model, &options->knobs[i], buf, size);
+	return error;
+}
+
+static int check_names(const struct sim_options *options, char *buf, size_t size)
+{
+	if (options->profile && !in_table(KSMSIM_TABLE_PROFILES, options->profile))
+		return unknown("profile", options->profile, KSMSIM_TABLE_PROFILES, buf, size);
+	if (options->geometry && !in_table(KSMSIM_TABLE_GEOMETRIES, options->geometry))
+		return unknown("geometry", options->geometry, KSMSIM_TABLE_GEOMETRIES, buf, size);
+	return 0;
+}
+
+static uint64_t page_of(const char *geometry)
+{
+	static const struct {
+		const char *name;
+		unsigned shift;
+	} rows[] = {
+#define GEOMETRY(id, name, page_shift, user_va_bits, levels, b0, b1, b2, b3, b4) \
+	{ name, page_shift },
+#include "ksmsim/geometries.def"
+	};
+	size_t i;
+
+	for (i = 0; geometry && i < sizeof(rows) / sizeof(*rows); i++)
+		if (!strcmp(rows[i].name, geometry))
+			return (uint64_t)1 << rows[i].shift;
+	return (uint64_t)1 << rows[0].shift;
+}
+
+int sim_model_new(const struct sim_options *options, struct sim_mem *mem, char *buf, size_t size,
+		  struct sim_backend **out)
+{
+	const struct ksmsim_config config = { .profile = options->profile,
+					      .geometry = options->geometry,
+					      .seed = options->seed,
+					      .nr_nodes = 16, /* so that node=N needs no option */
+					      .allocator = options->allocator };
+	struct model *model;
+	int error = check_names(options, buf, size);
+
+	if (error)
+		return error;
+	model = sim_alloc(mem, sizeof(*model));
+	if (!model) {
+		snprintf(buf, size, "%s", ksmsim_strerror(KSMSIM_ENOMEM));
+		return KSMSIM_ENOMEM;
+	}
+	model->backend.ops = &model_ops;
+	model->mem = mem;
+	model->profile = options->profile ? options->profile : "linux-6.18";
+	model->page = page_of(options->geometry);
+	error = ksmsim_new(&config, &model->sim);
+	if (error == 0)
+		error = apply_options(model, options, buf, size);
+	if (error) {
+		if (error != SIM_EINPUT)
+			snprintf(buf, size, "%s", ksmsim_strerror(error));
+		model_free(&model->backend);
+		return error;
+	}
+	*out = &model->backend;
+	return 0;
+}

@@ -1,0 +1,268 @@
+/*
+ * observe.c - observations as JSON lines.
+ *
+ *	{"schema":1,"backend":"model",...}		header
+ *	{"n":1,"line":3,"op":"proc A","result":0,...}	one for each operation
+ *	{"end":true,"operations":12,...}		last: the file is whole
+ *
+ * An operation shows what it changed: counters with their new values, figures
+ * of processes, and its events. Keys come in the order in which they are put
+ * in here, which is the order of the tables; nothing depends on an address.
+ * Figures about this program and not about the kernel (host_bytes) are left
+ * out, so that recordings of different builds are the same.
+ */
+#include <string.h>
+
+#include "run.h"
+
+/* NULL from jansson is "no memory": the text put in was checked when it was read. */
+static int put(json_t *object, const char *key, json_t *value, int error)
+{
+	/* takes @value also when it fails */
+	return json_object_set_new(object, key, value) ? KSMSIM_ENOMEM : error;
+}
+
+static int write_line(struct sim_run *run, json_t *object, int error)
+{
+	json_malloc_t allocate;
+	json_free_t release;
+	char *text = error ? NULL : json_dumps(object, JSON_COMPACT);
+
+	json_decref(object);
+	if (!text)
+		return sim_fail(run, error ? error : KSMSIM_ENOMEM);
+	error = fputs(text, run->options.json) < 0 || fputc('\n', run->options.json) < 0;
+	json_get_alloc_funcs(&allocate, &release);
+	release(text);
+	return error ? sim_fail_with(run, SIM_EOUTPUT, "the observations cannot be written") : 0;
+}
+
+static bool is_shown(size_t counter)
+{
+	return counter != KSMSIM_COUNT_host_bytes;
+}
+
+static int read_counters(struct sim_run *run, int64_t *values)
+{
+	size_t i;
+	int error = 0;
+
+	for (i = 0; !error && i < KSMSIM_COUNT_NR; i++)
+		error = run->backend->ops->counter(run->backend, (enum ksmsim_counter)i,
+						   &values[i]);
+	return error;
+}
+
+/* @base: NULL for all, else those that differ */
+static int put_counters(struct sim_run *run, json_t *line, const int64_t *base)
+{
+	json_t *object = json_object();
+	int64_t now[KSMSIM_COUNT_NR];
+	size_t i, nr;
+	const struct ksmsim_row *rows = ksmsim_table_rows(KSMSIM_TABLE_COUNTERS, &nr);
+	int error = read_counters(run, now);
+
+	for (i = 0; i < KSMSIM_COUNT_NR; i++)
+		if (is_shown(i) && (!base || now[i] != base[i]))
+			error = put(object, rows[i].name, json_integer(now[i]), error);
+	memcpy(run->counters, now, sizeof(now));
+	if (base && json_object_size(object) == 0) {
+		json_decref(object);
+		return error;
+	}
+	return put(line, "counters", object, error);
+}
+
+static json_t *figures_of(const struct ksmsim_process *now, const struct ksmsim_process *base,
+			  int *error)
+{
+	json_t *object = json_object();
+	size_t i, nr;
+	const struct ksmsim_row *rows = sim_figures(&nr);
+
+	for (i = 0; i < nr; i++) {
+		const int64_t value = sim_figure_get(now, (unsigned)i);
+
+		if (!base || value != sim_figure_get(base, (unsigned)i))
+			*error = put(object, rows[i].name, json_integer(value), *error);
+	}
+	return object;
+}
+
+static int put_processes(struct sim_run *run, json_t *line, bool all)
+{
+	json_t *object = json_object(), *figures;
+	struct ksmsim_process now;
+	size_t i;
+	int error = 0;
+
+	for (i = 0; i < run->world.nr_processes; i++) {
+		struct sim_process *process = &run->world.processes[i];
+
+		if (!process->alive)
+			continue;
+		error = run->backend->ops->process(run->backend, (uint32_t)i, &now);
+		if (error)
+			break;
+		figures = figures_of(&now, all ? NULL : &process->seen, &error);
+		process->seen = now;
+		if (all || !figures || json_object_size(figures))
+			error = put(object, process->name, figures, error);
+		else
+			json_decref(figures);
+		if (error)
+			break;
+	}
+	if (!all && !error && json_object_size(object) == 0) {
+		json_decref(object);
+		return 0;
+	}
+	return put(line, "processes", object, error);
+}
+
+static int put_events(struct sim_run *run, json_t *line, int error)
+{
+	const struct sim_events *events = &run->events;
+	json_t *list;
+	size_t i;
+
+	if (events->op_from == events->nr && !events->op_lost)
+		return error;
+	list = json_array();
+	for (i = events->op_from; i < events->nr; i++) {
+		sim_buf_clear(&run->event_text);
+		sim_event_print(events, &events->events[i], &run->event_text);
+		if (run->event_text.failed ||
+		    json_array_append_new(list, json_string(sim_buf_text(&run->event_text))))
+			error = KSMSIM_ENOMEM;
+	}
+	error = put(line, "events", list, error);
+	if (events->op_lost)
+		error = put(line, "events_left_out", json_integer((json_int_t)events->op_lost),
+			    error);
+	return error;
+}
+
+static int put_result(struct sim_run *run, json_t *line, int error)
+{
+	const char *name = run->result < 0 ? sim_errno_name(-run->result) : NULL;
+
+	if (!name)
+		return put(line, "result", json_integer(run->result), error);
+	return put(line, "result", json_sprintf("-%s", name), error);
+}
+
+static int put_settings(json_t *line, const char *key, const struct sim_setting *set, size_t nr,
+			int error)
+{
+	json_t *object;
+	size_t i;
+
+	if (!nr)
+		return error;
+	object = json_object();
+	for (i = 0; i < nr; i++)
+		error = put(object, set[i].name, json_string(set[i].value), error);
+	return put(line, key, object, error);
+}
+
+int sim_observe_begin(struct sim_run *run)
+{
+	const struct sim_options *o = &run->options;
+	json_t *line;
+	int error = 0;
+
+	if (!o->json)
+		return 0;
+	line = json_object();
+	error = put(line, "schema", json_integer(SIM_SCHEMA), error);
+	error = put(line, "ksmsim", json_string(KSMSIM_VERSION), error);
+	error = put(line, "backend", json_string(run->backend->ops->name), error);
+	error = put(line, "kernel", json_string(run->kernel), error);
+	error = put(line, "profile", json_string(run->kernel), error);
+	error = put(line, "geometry", json_string(o->geometry ? o->geometry : "x86-64-4level"),
+		    error);
+	error = put(line, "page_bytes", json_integer((json_int_t)run->world.page), error);
+	error = put(line, "seed", json_integer((json_int_t)o->seed), error);
+	error = put_settings(line, "features", o->features, o->nr_features, error);
+	error = put_settings(line, "knobs", o->knobs, o->nr_knobs, error);
+	error = put_settings(line, "costs", o->costs, o->nr_costs, error);
+	if (!error)
+		error = put_counters(run, line, NULL);
+	return write_line(run, line, error);
+}
+
+int sim_observe_op(struct sim_run *run, const struct sim_op *op, const bool *held)
+{
+	json_t *line;
+	int error = 0;
+
+	if (!run->options.json)
+		return 0;
+	line = json_object();
+	error = put(line, "n", json_integer((json_int_t)run->nr_operations), error);
+	error = put(line, "line", json_integer((json_int_t)run->line), error);
+	error = put(line, "op", json_string(op->line), error);
+	if (held) {
+		error = put(line, "held", json_boolean(*held), error);
+		if (!*held)
+			error = put(line, "seen", json_string(sim_buf_text(&run->failure)), error);
+	} else if (op->id != SIM_OP_echo) {
+		error = put_result(run, line, error);
+		if (!error)
+			error = put_counters(run, line, run->counters);
+		error = put_events(run, line, error);
+		if (!error)
+			error = put_processes(run, line, false);
+	}
+	return write_line(run, line, error);
+}
+
+static int put_layout(void *self, const struct sim_layout *layout)
+{
+	json_t *list = self, *object = json_object();
+	int error = 0;
+
+	error = put(object, "process", json_integer(layout->process), error);
+	error = put(object, "region", layout->region ? json_string(layout->region) : json_null(),
+		    error);
+	error = put(object, "start", json_integer((json_int_t)layout->vma.start), error);
+	error = put(object, "end", json_integer((json_int_t)layout->vma.end), error);
+	error = put(object, "pages", json_integer((json_int_t)layout->walk.pages), error);
+	error = put(object, "range_entries", json_integer((json_int_t)layout->walk.range), error);
+	error = put(object, "range_ns", json_integer((json_int_t)layout->range_ns), error);
+	error = put(object, "per_address_entries",
+		    json_integer((json_int_t)layout->walk.per_address), error);
+	error = put(object, "per_address_ns", json_integer((json_int_t)layout->per_address_ns),
+		    error);
+	if (json_array_append_new(list, object))
+		error = KSMSIM_ENOMEM;
+	return error;
+}
+
+int sim_observe_end(struct sim_run *run)
+{
+	json_t *line, *list;
+	int error = 0;
+
+	if (!run->options.json)
+		return 0;
+	line = json_object();
+	error = put(line, "end", json_true(), error);
+	error = put(line, "operations", json_integer((json_int_t)run->nr_operations), error);
+	error = put(line, "expectations", json_integer((json_int_t)run->nr_expected), error);
+	error = put(line, "failed", json_integer((json_int_t)run->nr_failed), error);
+	error = put(line, "now_ns", json_integer((json_int_t)sim_run_now(run)), error);
+	if (!error)
+		error = put_counters(run, line, NULL);
+	if (!error)
+		error = put_processes(run, line, true);
+	list = json_array();
+	if (!error)
+		error = list ? sim_layouts(run, put_layout, list) : KSMSIM_ENOMEM;
+	error = put(line, "walks", list, error);
+	error = write_line(run, line, error);
+	if (!error && fflush(run->options.json))
+		error = sim_fail_with(run, SIM_EOUTPUT, "the observations cannot be written");
+	return error;
+}

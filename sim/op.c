@@ -1,0 +1,607 @@
+/*
+ * op.c - from the words of a line to a resolved operation, by the table.
+ *
+ * The signature of an operation (ops.def) is walked word by word:
+ *
+ *	PROC NEWREGION LENGTH [at=ADDRESS] [shared]
+ *	---- positions ------ ---- options, any order ----
+ *
+ * An upper-case word is a row of kinds[]: how such an argument is read, into
+ * which field of struct sim_op, and what to say that was expected. So an
+ * operation needs no parsing code of its own, in lines and in Lua alike.
+ *
+ * A name that must exist is looked up at once; a name that is to be made is
+ * only interned here. World and backend change when the operation is run.
+ */
+#include <string.h>
+
+#include "run.h"
+
+struct parse {
+	struct sim_run *run;
+	const struct sim_line *line;
+	struct sim_op *op;
+	struct sim_word *optional; /* words of the signature after the positions */
+	const char *expected;	   /* by the argument that is being read */
+	const char *argument;	   /* word of the signature, terminated copy */
+};
+
+static const struct ksmsim_row operations[] = {
+#define OP(name, signature, doc) { #name, signature, "", doc },
+#include "ops.def"
+};
+
+static const struct ksmsim_row advices[] = {
+#define ADVICE(name, linux_value, doc) { #name, "", "", doc },
+#include "ksmsim/advices.def"
+};
+
+static const struct ksmsim_row figures[] = {
+#define FIGURE(name, field, unit, doc) { #name, "", unit, doc },
+#include "figures.def"
+};
+
+static const struct ksmsim_row knobs[] = {
+#define KNOB(name, file, def, min, max, parse, feature, unit, doc) { #name, file, "", doc },
+#include "ksmsim/knobs.def"
+};
+
+const struct ksmsim_row *sim_operations(size_t *nr)
+{
+	*nr = sizeof(operations) / sizeof(*operations);
+	return operations;
+}
+
+const struct ksmsim_row *sim_advices(size_t *nr)
+{
+	*nr = sizeof(advices) / sizeof(*advices);
+	return advices;
+}
+
+const struct ksmsim_row *sim_figures(size_t *nr)
+{
+	*nr = sizeof(figures) / sizeof(*figures);
+	return figures;
+}
+
+struct rows {
+	const struct ksmsim_row *row;
+	size_t nr;
+};
+
+static const char *row_name(const void *self, size_t i)
+{
+	const struct rows *rows = self;
+
+	return i < rows->nr ? rows->row[i].name : NULL;
+}
+
+static const struct rows operation_rows = { operations, SIM_OP_NR };
+static const struct rows advice_rows = { advices, KSMSIM_MADV_NR };
+
+/* Index of the row, or its number of rows. */
+static size_t row_find(const struct rows *rows, struct sim_word word)
+{
+	size_t i;
+
+	for (i = 0; i < rows->nr; i++)
+		if (sim_word_is(word, rows->row[i].name))
+			break;
+	return i;
+}
+
+const char *sim_table_name(const void *self, size_t i)
+{
+	const enum ksmsim_table *table = self;
+	size_t nr;
+	const struct ksmsim_row *rows = ksmsim_table_rows(*table, &nr);
+
+	return i < nr ? rows[i].name : NULL;
+}
+
+static size_t table_find(enum ksmsim_table table, struct sim_word word, bool *found)
+{
+	struct rows rows;
+	size_t i;
+
+	rows.row = ksmsim_table_rows(table, &rows.nr);
+	i = row_find(&rows, word);
+	*found = i < rows.nr;
+	return i;
+}
+
+unsigned sim_counter_of(struct sim_word word)
+{
+	bool found;
+	const size_t i = table_find(KSMSIM_TABLE_COUNTERS, word, &found);
+
+	return found ? (unsigned)i : KSMSIM_COUNT_NR;
+}
+
+unsigned sim_figure_of(struct sim_word word)
+{
+	const struct rows rows = { figures, SIM_FIGURE_NR };
+
+	return (unsigned)row_find(&rows, word);
+}
+
+int64_t sim_figure_get(const struct ksmsim_process *process, unsigned figure)
+{
+	switch (figure) {
+#define FIGURE(name, field, unit, doc) \
+	case SIM_FIGURE_##name:        \
+		return (int64_t)process->field;
+#include "figures.def"
+	default:
+		return 0;
+	}
+}
+
+const char *sim_file_of(struct sim_word word)
+{
+	static const char *const read_only[] = {
+#define COUNTER(name, kind, file, feature, unit, doc) file,
+#include "ksmsim/counters.def"
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(knobs) / sizeof(*knobs); i++)
+		if (sim_word_is(word, knobs[i].name) ||
+		    sim_word_is(word, strrchr(knobs[i].file, '/') + 1))
+			return knobs[i].file;
+	for (i = 0; i < sizeof(read_only) / sizeof(*read_only); i++)
+		if (!strncmp(read_only[i], "ksm/", 4) && sim_word_is(word, read_only[i] + 4))
+			return read_only[i];
+	return NULL;
+}
+
+/* ---- refusing a word ---- */
+
+static const char *nearest(struct sim_word word, const char *(*name)(const void *self, size_t i),
+			   const void *self)
+{
+	return sim_nearest(word.text, word.length, name, self);
+}
+
+static int refuse_name(struct sim_run *run, struct sim_word word, const char *what,
+		       const char *guess)
+{
+	/* a word may be as long as a line */
+	const int length = word.length > SIM_NAME_MAX ? (int)SIM_NAME_MAX : (int)word.length;
+
+	if (guess)
+		return sim_refuse(run, word.text, "unknown %s '%.*s'; did you mean '%s'?", what,
+				  length, word.text, guess);
+	return sim_refuse(run, word.text, "unknown %s '%.*s'", what, length, word.text);
+}
+
+static int refuse_word(struct parse *p, struct sim_word word, const char *why)
+{
+	const int length = word.length > SIM_NAME_MAX ? (int)SIM_NAME_MAX : (int)word.length;
+
+	return sim_refuse(p->run, word.text, "'%.*s' %s; expected %s (%s %s)", length, word.text,
+			  why, p->expected, operations[p->op->id].name, operations[p->op->id].file);
+}
+
+/* ---- kinds of arguments ---- */
+
+int sim_process_parse(struct sim_run *run, struct sim_word word, uint32_t *process)
+{
+	const uint32_t found = sim_world_process(&run->world, word);
+
+	if (found == SIM_NONE)
+		return refuse_name(run, word, "process",
+				   nearest(word, sim_world_process_name, &run->world));
+	if (!run->world.processes[found].alive)
+		return sim_refuse(run, word.text, "process %s has exited",
+				  run->world.processes[found].name);
+	*process = found;
+	return 0;
+}
+
+static int parse_proc(struct parse *p, struct sim_word word)
+{
+	return sim_process_parse(p->run, word, &p->op->process);
+}
+
+static int intern(struct parse *p, struct sim_word word, const char **name)
+{
+	if (!sim_word_is_name(word))
+		return refuse_word(p, word, "is no name");
+	*name = sim_world_intern(&p->run->world, word);
+	return *name ? 0 : sim_fail(p->run, KSMSIM_ENOMEM);
+}
+
+static int parse_newproc(struct parse *p, struct sim_word word)
+{
+	if (sim_world_process(&p->run->world, word) != SIM_NONE)
+		return sim_refuse(p->run, word.text,
+				  "there is, or was, a process %.*s; names are not used again",
+				  SIM_WORD_ARG(word));
+	return intern(p, word, &p->op->name);
+}
+
+static int parse_newregion(struct parse *p, struct sim_word word)
+{
+	if (sim_word_is(word, "brk"))
+		return refuse_word(p, word, "is the name of the heap");
+	return intern(p, word, &p->op->target);
+}
+
+static int parse_range(struct parse *p, struct sim_word word)
+{
+	struct sim_range range;
+	const int error = sim_range_parse(p->run, p->op->process, word, &range);
+
+	if (error)
+		return error;
+	p->op->vaddr = range.vaddr;
+	p->op->length = range.length;
+	p->op->region = range.region;
+	p->op->whole = range.whole;
+	return 0;
+}
+
+static int length_into(struct parse *p, struct sim_word word, uint64_t unit, uint64_t *bytes)
+{
+	const char *wrong = sim_word_length(word, unit, bytes);
+
+	return wrong ? refuse_word(p, word, wrong) : 0;
+}
+
+static int parse_length(struct parse *p, struct sim_word word)
+{
+	return length_into(p, word, p->run->world.page, &p->op->size);
+}
+
+static int parse_bytes(struct parse *p, struct sim_word word)
+{
+	return length_into(p, word, 1, &p->op->size);
+}
+
+static int parse_offset(struct parse *p, struct sim_word word)
+{
+	return length_into(p, word, 1, &p->op->offset);
+}
+
+static int parse_address(struct parse *p, struct sim_word word)
+{
+	return length_into(p, word, 1, &p->op->at);
+}
+
+static int number_into(struct parse *p, struct sim_word word, uint64_t max, uint64_t *number)
+{
+	const char *wrong = sim_word_value(word, number);
+
+	if (!wrong && *number > max)
+		wrong = "is too large";
+	return wrong ? refuse_word(p, word, wrong) : 0;
+}
+
+static int parse_number(struct parse *p, struct sim_word word)
+{
+	return number_into(p, word, UINT64_MAX, &p->op->number);
+}
+
+static int parse_pages(struct parse *p, struct sim_word word)
+{
+	return number_into(p, word, UINT32_MAX, &p->op->number);
+}
+
+static int parse_value(struct parse *p, struct sim_word word)
+{
+	return number_into(p, word, 255, &p->op->number);
+}
+
+static int parse_times(struct parse *p, struct sim_word word)
+{
+	return number_into(p, word, UINT32_MAX, &p->op->times);
+}
+
+static int parse_node(struct parse *p, struct sim_word word)
+{
+	uint64_t node;
+	const int error = number_into(p, word, 15, &node);
+
+	if (!error)
+		p->op->node = (unsigned)node;
+	return error;
+}
+
+static int parse_time(struct parse *p, struct sim_word word)
+{
+	const char *wrong = sim_word_time(word, &p->op->ns);
+
+	return wrong ? refuse_word(p, word, wrong) : 0;
+}
+
+static int parse_content(struct parse *p, struct sim_word word)
+{
+	const char *wrong = sim_word_content(word, &p->op->content);
+
+	return wrong ? refuse_word(p, word, wrong) : 0;
+}
+
+static int parse_advice(struct parse *p, struct sim_word word)
+{
+	const size_t i = row_find(&advice_rows, word);
+
+	if (i == KSMSIM_MADV_NR)
+		return refuse_name(p->run, word, "advice", nearest(word, row_name, &advice_rows));
+	p->op->advice = (enum ksmsim_advice)i;
+	return 0;
+}
+
+static int parse_file(struct parse *p, struct sim_word word)
+{
+	const enum ksmsim_table table = KSMSIM_TABLE_KNOBS;
+
+	p->op->file = sim_file_of(word);
+	return p->op->file
+		       ? 0
+		       : refuse_name(p->run, word, "knob", nearest(word, sim_table_name, &table));
+}
+
+static int parse_what(struct parse *p, struct sim_word word)
+{
+	const enum ksmsim_table table = KSMSIM_TABLE_INJECT;
+	bool found;
+	const size_t i = table_find(table, word, &found);
+
+	if (!found)
+		return refuse_name(p->run, word, "allocation",
+				   nearest(word, sim_table_name, &table));
+	p->op->inject = (enum ksmsim_inject)i;
+	return 0;
+}
+
+static int parse_feature(struct parse *p, struct sim_word word)
+{
+	const enum ksmsim_table table = KSMSIM_TABLE_FEATURES;
+	bool found;
+	size_t nr;
+	const size_t i = table_find(table, word, &found);
+
+	if (!found)
+		return refuse_name(p->run, word, "feature", nearest(word, sim_table_name, &table));
+	if (p->run->world.nr_processes)
+		return sim_refuse(p->run, word.text,
+				  "a feature must be set before the first process");
+	p->op->feature = ksmsim_table_rows(table, &nr)[i].name;
+	return 0;
+}
+
+static const struct kind {
+	const char *word;
+	const char *expected;
+	int (*parse)(struct parse *p, struct sim_word word);
+} kinds[] = {
+	{ "PROC", "a process", parse_proc },
+	{ "NEWPROC", "a new name: a letter, then letters, digits, _ and -", parse_newproc },
+	{ "NEWREGION", "a new name: a letter, then letters, digits, _ and -", parse_newregion },
+	{ "RANGE", "a range: REGION, REGION+PAGE, REGION+PAGE:PAGES or @ADDRESS:LENGTH",
+	  parse_range },
+	{ "LENGTH", "a length: pages, or bytes with K, M, G or T", parse_length },
+	{ "BYTES", "a number of bytes", parse_bytes },
+	{ "OFFSET", "an offset in bytes", parse_offset },
+	{ "ADDRESS", "an address", parse_address },
+	{ "CONTENT", "a content", parse_content },
+	{ "ADVICE", "an advice", parse_advice },
+	{ "FILE", "a file of /sys/kernel/mm/ksm", parse_file },
+	{ "WHAT", "a kind of allocation", parse_what },
+	{ "FEATURE", "a feature", parse_feature },
+	{ "NUMBER", "a number", parse_number },
+	{ "PAGES", "a number of pages", parse_pages },
+	{ "VALUE", "a byte: 0 to 255, or a character in quotes", parse_value },
+	{ "TIMES", "how many times", parse_times },
+	{ "NODE", "a NUMA node: 0 to 15", parse_node },
+	{ "TIME", "a time with its unit: ns, us, ms, s, m or h", parse_time },
+};
+
+/* a|b|c: which one @word is */
+static int parse_choice(struct parse *p, struct sim_word argument, struct sim_word word)
+{
+	const char *end = argument.text + argument.length, *at = argument.text, *bar;
+	char expected[64];
+	unsigned i;
+
+	for (i = 0; at <= end; i++, at = bar + 1) {
+		bar = memchr(at, '|', (size_t)(end - at));
+		if (!bar)
+			bar = end;
+		if (word.length == (size_t)(bar - at) && !memcmp(word.text, at, word.length)) {
+			p->op->choice = i;
+			return 0;
+		}
+	}
+	snprintf(expected, sizeof(expected), "%.*s", SIM_WORD_ARG(argument));
+	p->expected = expected;
+	return refuse_word(p, word, "is none of these");
+}
+
+static const struct kind *kind_of(struct sim_word argument)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+		if (sim_word_is(argument, kinds[i].word))
+			return &kinds[i];
+	return NULL;
+}
+
+static int parse_argument(struct parse *p, struct sim_word argument, struct sim_word word)
+{
+	const struct kind *kind = kind_of(argument);
+
+	if (!kind)
+		return parse_choice(p, argument, word);
+	p->expected = kind->expected;
+	return kind->parse(p, word);
+}
+
+static int refuse_missing(struct parse *p, struct sim_word argument)
+{
+	const struct kind *kind = kind_of(argument);
+	const struct ksmsim_row *row = &operations[p->op->id];
+
+	if (kind)
+		return sim_refuse(p->run, p->line->text + p->line->length,
+				  "expected %s here (%s %s)", kind->expected, row->name, row->file);
+	return sim_refuse(p->run, p->line->text + p->line->length, "expected %.*s here (%s %s)",
+			  SIM_WORD_ARG(argument), row->name, row->file);
+}
+
+/* ---- signatures ---- */
+
+/* The next word of a signature; [X] comes without its brackets, with *optional set. */
+static struct sim_word signature_next(const char **signature, bool *optional)
+{
+	struct sim_word word;
+
+	while (**signature == ' ')
+		++*signature;
+	word = (struct sim_word){ *signature, strcspn(*signature, " ") };
+	*signature += word.length;
+	*optional = word.length && word.text[0] == '[';
+	if (*optional) {
+		word.text++;
+		word.length -= 2;
+	}
+	return word;
+}
+
+static unsigned option_bit(struct sim_word name)
+{
+	static const char *const names[] = {
+#define OPTION(name) #name,
+#include "options.def"
+	};
+	unsigned i;
+
+	for (i = 0; i + 1 < SIM_OPTION_NR; i++)
+		if (sim_word_is(name, names[i]))
+			break;
+	return 1u << i;
+}
+
+static struct sim_word name_part(struct sim_word word)
+{
+	const char *equals = memchr(word.text, '=', word.length);
+
+	if (equals)
+		word.length = (size_t)(equals - word.text);
+	return word;
+}
+
+static bool is_named(struct sim_word argument)
+{
+	return argument.length && argument.text[0] >= 'a' && argument.text[0] <= 'z';
+}
+
+/* One name=value or flag behind the positions. */
+static int parse_option(struct parse *p, const char *signature, struct sim_word word)
+{
+	const struct sim_word name = name_part(word);
+	const struct ksmsim_row *row = &operations[p->op->id];
+	const int length = name.length > SIM_NAME_MAX ? (int)SIM_NAME_MAX : (int)name.length;
+	struct sim_word argument, value, option;
+	bool optional;
+	unsigned bit;
+
+	for (;;) {
+		argument = signature_next(&signature, &optional);
+		if (!argument.length)
+			return sim_refuse(p->run, word.text,
+					  "'%.*s' is one argument too many (%s %s)", length,
+					  word.text, row->name, row->file);
+		option = name_part(argument);
+		if (optional && is_named(argument) && option.length == name.length &&
+		    !memcmp(option.text, name.text, name.length))
+			break;
+	}
+	bit = option_bit(name);
+	if (p->op->options & bit)
+		return sim_refuse(p->run, word.text, "%.*s is given twice", length, name.text);
+	p->op->options |= bit;
+	if ((option.length == argument.length) != (name.length == word.length))
+		return sim_refuse(p->run, word.text, "expected %.*s (%s %s)",
+				  SIM_WORD_ARG(argument), row->name, row->file);
+	if (name.length == word.length)
+		return 0;
+	argument.text += option.length + 1;
+	argument.length -= option.length + 1;
+	value = (struct sim_word){ word.text + name.length + 1, word.length - name.length - 1 };
+	return parse_argument(p, argument, value);
+}
+
+static int parse_arguments(struct parse *p)
+{
+	const char *signature = operations[p->op->id].file;
+	const struct sim_line *line = p->line;
+	struct sim_word argument;
+	bool optional;
+	size_t i = 1;
+	int error = 0;
+
+	for (;;) {
+		argument = signature_next(&signature, &optional);
+		if (!argument.length || (optional && is_named(argument)))
+			break;
+		if (sim_word_is(argument, "TEXT")) {
+			p->op->text =
+				i < line->nr ? line->words[i].text : line->text + line->length;
+			return 0;
+		}
+		if (i == line->nr)
+			return optional ? 0 : refuse_missing(p, argument);
+		error = parse_argument(p, argument, line->words[i++]);
+		if (error)
+			return error;
+	}
+	for (; !error && i < line->nr; i++)
+		error = parse_option(p, operations[p->op->id].file, line->words[i]);
+	return error;
+}
+
+/* What the arguments must be to each other. */
+static int check_op(struct parse *p)
+{
+	struct sim_op *op = p->op;
+	const uint64_t page = p->run->world.page;
+	const bool by_page =
+		op->id == SIM_OP_fill || op->id == SIM_OP_poke || op->id == SIM_OP_touch ||
+		op->id == SIM_OP_read || op->id == SIM_OP_check || op->id == SIM_OP_pin ||
+		op->id == SIM_OP_unpin || op->id == SIM_OP_migrate || op->id == SIM_OP_swapout;
+
+	if (by_page && (op->vaddr % page || op->length % page))
+		return sim_refuse(p->run, p->line->words[2].text, "%s needs whole pages",
+				  operations[op->id].name);
+	if (op->id == SIM_OP_poke && (op->offset > page || op->size > page - op->offset))
+		return sim_refuse(p->run, p->line->words[3].text,
+				  "these bytes are not all in one page");
+	if (op->id == SIM_OP_mmap && !(op->options & SIM_OPTION(fixed)) &&
+	    sim_world_region(&p->run->world, op->process, p->line->words[2]))
+		return sim_refuse(p->run, p->line->words[2].text,
+				  "there is a region %s already; with fixed its name moves",
+				  op->target);
+	return 0;
+}
+
+int sim_op_parse(struct sim_run *run, const struct sim_line *line, struct sim_op *op)
+{
+	struct parse p = { .run = run, .line = line, .op = op };
+	const size_t id = row_find(&operation_rows, line->words[0]);
+	int error;
+
+	memset(op, 0, sizeof(*op));
+	if (id == SIM_OP_NR)
+		return refuse_name(run, line->words[0], "operation",
+				   nearest(line->words[0], row_name, &operation_rows));
+	op->id = (enum sim_op_id)id;
+	op->line = line->text;
+	op->times = 1;
+	op->size = op->id == SIM_OP_poke ? 1 : 0;
+	op->choice = op->id == SIM_OP_mmap ? SIM_PROT_rw : 0;
+	error = parse_arguments(&p);
+	return error ? error : check_op(&p);
+}

@@ -1,0 +1,76 @@
+/*
+ * run.h - one running scenario, as the files of sim/ share it.
+ */
+#ifndef SIM_RUN_H
+#define SIM_RUN_H
+
+#include <jansson.h>
+
+#include "backend.h"
+#include "events.h"
+#include "world.h"
+
+struct sim_run {
+	struct sim_mem mem;
+	struct sim_options options;
+	struct sim_backend *backend;
+	struct sim_world world;
+	struct sim_events events;
+	bool listening;
+	char kernel[64];
+
+	const char *name; /* of the file that runs */
+	unsigned long line;
+	bool lua;	     /* no columns in messages: they are words of a call */
+	struct sim_line cut; /* the operation that runs, in words */
+
+	int status; /* sticky */
+	char error[1024];
+	int64_t result;
+	uint64_t nr_operations, nr_expected, nr_failed;
+	struct sim_buf failure; /* the last failed expectation */
+	struct sim_buf scratch, line_text, event_text;
+
+	int64_t counters[KSMSIM_COUNT_NR]; /* at the last observation */
+};
+
+/**
+ * sim_refuse() - the scenario is wrong: file, line, column and why
+ * @at: the word concerned, in the text of the operation; NULL text: no column
+ * Returns: SIM_EINPUT, which the caller returns.
+ */
+int sim_refuse(struct sim_run *run, const char *at, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* A library or output error; keeps the first. Returns @status. */
+int sim_fail(struct sim_run *run, int status);
+/* The same with a sentence of one's own. */
+int sim_fail_with(struct sim_run *run, int status, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Run run->cut. */
+int sim_run_cut(struct sim_run *run);
+
+/* expect.c: @op: an expectation. 0 also if it does not hold. */
+int sim_expect(struct sim_run *run, const struct sim_op *op, bool *held);
+
+/* What a file says: a line, or of "[none] scan-time" the word in brackets. */
+struct sim_word sim_file_value(const char *text);
+
+/* observe.c */
+int sim_observe_begin(struct sim_run *run);
+int sim_observe_op(struct sim_run *run, const struct sim_op *op, const bool *held);
+int sim_observe_end(struct sim_run *run);
+
+/* report.c: cost of full walks over the mergeable mappings of one process */
+struct sim_layout {
+	uint32_t process;
+	const char *region; /* NULL: unnamed */
+	struct ksmsim_vma vma;
+	struct ksmsim_walk walk;
+	uint64_t range_ns, per_address_ns;
+};
+/* Calls @each for every mergeable mapping; stops at the first that does not return 0. */
+int sim_layouts(struct sim_run *run, int (*each)(void *self, const struct sim_layout *layout),
+		void *self);
+
+#endif
