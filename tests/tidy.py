@@ -27,11 +27,11 @@ FLOORS = [
     ("content", "content content_*"),
     ("frame", "frame frame_*"),
     ("pgtable", "pg*"),
-    ("mm", "mm vma mmap mremap madvise zap swap rmap file"),
-    ("fault", "fault access"),
+    ("mm", "mm mm_* vma mmap mremap madvise zap swap rmap file"),
+    ("fault", "fault access access_*"),
     ("ksm", "ksm ksm_*"),
-    ("policy and pacing", "policy policy_* advisor pacing pacing_*"),
-    ("machine", "machine machine_* api api_* sysfs check dump tables"),
+    ("policy and pacing", "policy policy_* pacing pacing_* ksmd advisor"),
+    ("machine", "machine machine_* calls calls_* access_calls sysfs sysfs_* tables check check_* dump view view_*"),
 ]
 
 FUNCTION_LINES_MAX = 70
