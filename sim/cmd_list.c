@@ -40,6 +40,11 @@ static const struct ksmsim_row *costs(size_t *nr)
 	return ksmsim_table_rows(KSMSIM_TABLE_COSTS, nr);
 }
 
+static const struct ksmsim_row *advices(size_t *nr)
+{
+	return ksmsim_table_rows(KSMSIM_TABLE_ADVICES, nr);
+}
+
 static const struct ksmsim_row *geometries(size_t *nr)
 {
 	return ksmsim_table_rows(KSMSIM_TABLE_GEOMETRIES, nr);
@@ -67,7 +72,7 @@ static const struct list {
 	{ "figures", sim_figures, "figures of a process" },
 	{ "events", events, "tracepoints" },
 	{ "costs", costs, "modelled times" },
-	{ "advices", sim_advices, "what madvise understands" },
+	{ "advices", advices, "what madvise understands" },
 	{ "operations", sim_operations, "what a scenario can do" },
 	{ "allocations", allocations, "what inject can make fail" },
 	{ "geometries", geometries, "page-table shapes" },

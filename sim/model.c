@@ -3,14 +3,11 @@
  *
  * One case for each operation. What the scenario leaves to the tool has been
  * decided before (run.c): addresses, the end of the heap, where a moved region
- * goes. Two things are done here as a driver of a real kernel has to do them,
- * so that both backends mean the same:
- *
- * - step and scan wake ksmd even if run is 0: they write 1, wait for the batch
- *   and put 0 back (also for 2, because writing 2 once more would unmerge).
- * - a value is written with the newline that echo would write.
+ * goes. Where ksmd is driven, the model does as a driver of a real kernel has to:
+ * as long as the scenario has not written `run` itself, step and scan write 1,
+ * wait for the batch and write 0 again. After that its word counts, and with
+ * run=0 or 2 nothing is scanned.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "run.h"
@@ -23,7 +20,8 @@ struct model {
 	struct ksmsim *sim;
 	const char *profile;
 	uint64_t page;
-	uint32_t *pids; /* by number of the process */
+	bool run_written; /* the scenario has a say in whether ksmd runs */
+	uint32_t *pids;	  /* by number of the process */
 	size_t nr_pids, pids_capacity;
 };
 
@@ -192,21 +190,16 @@ static int do_pin(struct model *model, uint32_t pid, const struct sim_op *op, in
 			  result);
 }
 
-static int write_file(struct model *model, const char *file, const char *text, size_t length,
-		      int64_t *result)
+static int write_file(struct model *model, const char *file, const char *text, int64_t *result)
 {
-	char *line = sim_alloc(model->mem, length + 1);
-	int error;
+	const int error = ksmsim_sysfs_write(model->sim, file, text, strlen(text), result);
 
-	if (!line)
-		return KSMSIM_ENOMEM;
-	memcpy(line, text, length);
-	line[length] = '\n';
-	error = ksmsim_sysfs_write(model->sim, file, line, length + 1, result);
-	sim_free(model->mem, line);
-	if (!error && *result > 0)
-		*result = 0;
-	return error;
+	if (error || *result < 0)
+		return error;
+	*result = 0;
+	if (!strcmp(file, "ksm/run"))
+		model->run_written = true;
+	return 0;
 }
 
 /* Batches until ksmd has visited all that @op asks for. */
@@ -229,19 +222,15 @@ static int batches(struct model *model, const struct sim_op *op, int64_t *result
 
 static int do_step(struct model *model, const struct sim_op *op, int64_t *result)
 {
-	char run[16];
-	int64_t ret = 0;
-	int error = ksmsim_sysfs_read(model->sim, "ksm/run", run, sizeof(run), &ret);
-	bool runs;
+	const bool drive = !model->run_written;
+	int64_t ret;
+	int error = 0;
 
-	if (error)
-		return error;
-	runs = run[0] == '1';
-	if (!runs)
+	if (drive)
 		error = ksmsim_sysfs_write(model->sim, "ksm/run", "1", 1, &ret);
 	if (!error)
 		error = batches(model, op, result);
-	if (!error && !runs)
+	if (!error && drive)
 		error = ksmsim_sysfs_write(model->sim, "ksm/run", "0", 1, &ret);
 	return error;
 }
@@ -327,7 +316,7 @@ static int model_execute(struct sim_backend *backend, const struct sim_op *op, i
 	case SIM_OP_proc:
 		return do_proc(model, op);
 	case SIM_OP_ksm:
-		return write_file(model, op->file, op->text, strlen(op->text), result);
+		return write_file(model, op->file, op->text, result);
 	case SIM_OP_step:
 	case SIM_OP_scan:
 		return do_step(model, op, result);
@@ -492,7 +481,7 @@ static int set_knob(struct model *model, const struct sim_setting *set, char *bu
 
 	if (!file)
 		return unknown("knob", set->name, KSMSIM_TABLE_KNOBS, buf, size);
-	error = write_file(model, file, set->value, strlen(set->value), &result);
+	error = write_file(model, file, set->value, &result);
 	if (error || result >= 0)
 		return error;
 	name = sim_errno_name(-result);
@@ -549,7 +538,7 @@ int sim_model_new(const struct sim_options *options, struct sim_mem *mem, char *
 	const struct ksmsim_config config = { .profile = options->profile,
 					      .geometry = options->geometry,
 					      .seed = options->seed,
-					      .nr_nodes = 16, /* so that node=N needs no option */
+					      .nr_nodes = options->nodes,
 					      .allocator = options->allocator };
 	struct model *model;
 	int error = check_names(options, buf, size);

@@ -17,6 +17,8 @@
 
 #include "run.h"
 
+#define NODES_MAX 16u
+
 struct parse {
 	struct sim_run *run;
 	const struct sim_line *line;
@@ -29,11 +31,6 @@ struct parse {
 static const struct ksmsim_row operations[] = {
 #define OP(name, signature, doc) { #name, signature, "", doc },
 #include "ops.def"
-};
-
-static const struct ksmsim_row advices[] = {
-#define ADVICE(name, linux_value, doc) { #name, "", "", doc },
-#include "ksmsim/advices.def"
 };
 
 static const struct ksmsim_row figures[] = {
@@ -50,12 +47,6 @@ const struct ksmsim_row *sim_operations(size_t *nr)
 {
 	*nr = sizeof(operations) / sizeof(*operations);
 	return operations;
-}
-
-const struct ksmsim_row *sim_advices(size_t *nr)
-{
-	*nr = sizeof(advices) / sizeof(*advices);
-	return advices;
 }
 
 const struct ksmsim_row *sim_figures(size_t *nr)
@@ -77,7 +68,6 @@ static const char *row_name(const void *self, size_t i)
 }
 
 static const struct rows operation_rows = { operations, SIM_OP_NR };
-static const struct rows advice_rows = { advices, KSMSIM_MADV_NR };
 
 /* Index of the row, or its number of rows. */
 static size_t row_find(const struct rows *rows, struct sim_word word)
@@ -146,8 +136,7 @@ const char *sim_file_of(struct sim_word word)
 	size_t i;
 
 	for (i = 0; i < sizeof(knobs) / sizeof(*knobs); i++)
-		if (sim_word_is(word, knobs[i].name) ||
-		    sim_word_is(word, strrchr(knobs[i].file, '/') + 1))
+		if (sim_word_is(word, knobs[i].name) || sim_word_is(word, knobs[i].file))
 			return knobs[i].file;
 	for (i = 0; i < sizeof(read_only) / sizeof(*read_only); i++)
 		if (!strncmp(read_only[i], "ksm/", 4) && sim_word_is(word, read_only[i] + 4))
@@ -300,11 +289,28 @@ static int parse_times(struct parse *p, struct sim_word word)
 
 static int parse_node(struct parse *p, struct sim_word word)
 {
+	const unsigned nodes = p->run->options.nodes;
 	uint64_t node;
-	const int error = number_into(p, word, 15, &node);
+	const int error = number_into(p, word, NODES_MAX - 1, &node);
 
-	if (!error)
-		p->op->node = (unsigned)node;
+	if (error)
+		return error;
+	if (node >= nodes)
+		return sim_refuse(p->run, word.text,
+				  "this machine has %u NUMA node%s; begin with machine nodes=N",
+				  nodes, nodes == 1 ? "" : "s");
+	p->op->node = (unsigned)node;
+	return 0;
+}
+
+static int parse_nodes(struct parse *p, struct sim_word word)
+{
+	uint64_t nodes;
+	const int error = number_into(p, word, NODES_MAX, &nodes);
+
+	if (!error && !nodes)
+		return refuse_word(p, word, "is too small");
+	p->op->node = error ? 0 : (unsigned)nodes;
 	return error;
 }
 
@@ -322,53 +328,86 @@ static int parse_content(struct parse *p, struct sim_word word)
 	return wrong ? refuse_word(p, word, wrong) : 0;
 }
 
-static int parse_advice(struct parse *p, struct sim_word word)
+/* A row of a table of the library; @what: for the message */
+static int parse_row(struct parse *p, struct sim_word word, enum ksmsim_table table,
+		     const char *what, size_t *row)
 {
-	const size_t i = row_find(&advice_rows, word);
+	bool found;
 
-	if (i == KSMSIM_MADV_NR)
-		return refuse_name(p->run, word, "advice", nearest(word, row_name, &advice_rows));
-	p->op->advice = (enum ksmsim_advice)i;
-	return 0;
+	*row = table_find(table, word, &found);
+	return found ? 0 : refuse_name(p->run, word, what, nearest(word, sim_table_name, &table));
 }
 
+static int parse_advice(struct parse *p, struct sim_word word)
+{
+	size_t row;
+	const int error = parse_row(p, word, KSMSIM_TABLE_ADVICES, "advice", &row);
+
+	p->op->advice = error ? KSMSIM_MADV_NR : (enum ksmsim_advice)row;
+	return error;
+}
+
+static const char *any_file(const void *self, size_t i)
+{
+	const enum ksmsim_table knob_table = KSMSIM_TABLE_KNOBS;
+	const enum ksmsim_table counter_table = KSMSIM_TABLE_COUNTERS;
+	size_t nr;
+
+	(void)self;
+	ksmsim_table_rows(knob_table, &nr);
+	return i < nr ? sim_table_name(&knob_table, i) : sim_table_name(&counter_table, i - nr);
+}
+
+/* A slip is refused; what is like no file at all goes to the kernel, which says ENOENT. */
 static int parse_file(struct parse *p, struct sim_word word)
 {
-	const enum ksmsim_table table = KSMSIM_TABLE_KNOBS;
+	char path[SIM_NAME_MAX + sizeof("ksm/")];
+	const char *guess;
+	int length;
 
 	p->op->file = sim_file_of(word);
-	return p->op->file
-		       ? 0
-		       : refuse_name(p->run, word, "knob", nearest(word, sim_table_name, &table));
+	if (p->op->file)
+		return 0;
+	guess = nearest(word, any_file, NULL);
+	if (guess || !sim_word_is_name(word))
+		return refuse_name(p->run, word, "knob", guess);
+	length = snprintf(path, sizeof(path), "ksm/%.*s", SIM_WORD_ARG(word));
+	p->op->file = sim_world_intern(&p->run->world, (struct sim_word){ path, (size_t)length });
+	return p->op->file ? 0 : sim_fail(p->run, KSMSIM_ENOMEM);
 }
 
 static int parse_what(struct parse *p, struct sim_word word)
 {
-	const enum ksmsim_table table = KSMSIM_TABLE_INJECT;
-	bool found;
-	const size_t i = table_find(table, word, &found);
+	size_t row;
+	const int error = parse_row(p, word, KSMSIM_TABLE_INJECT, "allocation", &row);
 
-	if (!found)
-		return refuse_name(p->run, word, "allocation",
-				   nearest(word, sim_table_name, &table));
-	p->op->inject = (enum ksmsim_inject)i;
-	return 0;
+	p->op->inject = error ? KSMSIM_INJECT_NR : (enum ksmsim_inject)row;
+	return error;
 }
 
 static int parse_feature(struct parse *p, struct sim_word word)
 {
 	const enum ksmsim_table table = KSMSIM_TABLE_FEATURES;
-	bool found;
-	size_t nr;
-	const size_t i = table_find(table, word, &found);
+	size_t row;
+	const int error = parse_row(p, word, table, "feature", &row);
 
-	if (!found)
-		return refuse_name(p->run, word, "feature", nearest(word, sim_table_name, &table));
+	if (error)
+		return error;
 	if (p->run->world.nr_processes)
 		return sim_refuse(p->run, word.text,
 				  "a feature must be set before the first process");
-	p->op->feature = ksmsim_table_rows(table, &nr)[i].name;
+	p->op->feature = sim_table_name(&table, row);
 	return 0;
+}
+
+static int parse_geometry(struct parse *p, struct sim_word word)
+{
+	const enum ksmsim_table table = KSMSIM_TABLE_GEOMETRIES;
+	size_t row;
+	const int error = parse_row(p, word, table, "geometry", &row);
+
+	p->op->geometry = error ? NULL : sim_table_name(&table, row);
+	return error;
 }
 
 static const struct kind {
@@ -394,7 +433,9 @@ static const struct kind {
 	{ "PAGES", "a number of pages", parse_pages },
 	{ "VALUE", "a byte: 0 to 255, or a character in quotes", parse_value },
 	{ "TIMES", "how many times", parse_times },
-	{ "NODE", "a NUMA node: 0 to 15", parse_node },
+	{ "NODE", "the number of a NUMA node", parse_node },
+	{ "NODES", "1 to 16 NUMA nodes", parse_nodes },
+	{ "GEOMETRY", "a page-table shape", parse_geometry },
 	{ "TIME", "a time with its unit: ns, us, ms, s, m or h", parse_time },
 };
 
@@ -576,6 +617,8 @@ static int check_op(struct parse *p)
 	if (by_page && (op->vaddr % page || op->length % page))
 		return sim_refuse(p->run, p->line->words[2].text, "%s needs whole pages",
 				  operations[op->id].name);
+	if (op->id == SIM_OP_machine && p->run->nr_operations)
+		return sim_refuse(p->run, p->line->text, "machine must be the first operation");
 	if (op->id == SIM_OP_poke && (op->offset > page || op->size > page - op->offset))
 		return sim_refuse(p->run, p->line->words[3].text,
 				  "these bytes are not all in one page");

@@ -43,14 +43,14 @@ struct sim_op {
 	uint64_t number;	/* VALUE, PAGES, NUMBER */
 	uint64_t times;
 	uint64_t ns;
-	unsigned node;
+	unsigned node; /* NODE, or how many: NODES */
 	struct ksmsim_content content;
 	enum ksmsim_advice advice;
 	enum ksmsim_inject inject;
 	const char *file; /* below /sys/kernel/mm */
 	const char *feature;
+	const char *geometry;
 	const char *text; /* rest of the line; not kept */
-	size_t text_at;	  /* where that begins in the line */
 	const char *line; /* the whole operation, terminated; not kept */
 };
 
@@ -89,7 +89,7 @@ int sim_range_parse(struct sim_run *run, uint32_t process, struct sim_word word,
 /* A living process. */
 int sim_process_parse(struct sim_run *run, struct sim_word word, uint32_t *process);
 
-/* The file of a knob or of a file of KSM that is only read, or NULL. */
+/* The file of a knob or of a figure of KSM, given by name or by its path; or NULL. */
 const char *sim_file_of(struct sim_word word);
 /* Index of a counter, or KSMSIM_COUNT_NR. */
 unsigned sim_counter_of(struct sim_word word);

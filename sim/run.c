@@ -231,6 +231,14 @@ static int learn(struct sim_run *run, const struct sim_op *op)
 
 /* ---- one operation ---- */
 
+/* Listen to a new backend; the world is still empty. */
+static void connect(struct sim_run *run)
+{
+	run->backend->ops->describe(run->backend, run->kernel, sizeof(run->kernel),
+				    &run->world.page);
+	run->listening = run->backend->ops->listen(run->backend, sim_events_listen, &run->events);
+}
+
 static int run_expect(struct sim_run *run, const struct sim_op *op, bool *held)
 {
 	const int error = sim_expect(run, op, held);
@@ -270,22 +278,57 @@ static int run_on_backend(struct sim_run *run, struct sim_op *op)
 	return error ? sim_fail(run, error) : check_world(run);
 }
 
+/* Throw the machine away that nothing has happened on, and take another one. */
+static int change_machine(struct sim_run *run, const struct sim_op *op)
+{
+	char text[512];
+	int error;
+
+	if (op->options & SIM_OPTION(nodes))
+		run->options.nodes = op->node;
+	if (op->options & SIM_OPTION(geometry))
+		run->options.geometry = op->geometry;
+	run->backend->ops->free(run->backend);
+	run->backend = NULL;
+	error = sim_model_new(&run->options, &run->mem, text, sizeof(text), &run->backend);
+	if (error)
+		return sim_fail_with(run, error, "%s", text);
+	connect(run);
+	return 0;
+}
+
+static int execute(struct sim_run *run, struct sim_op *op, bool *held)
+{
+	sim_events_begin(&run->events);
+	switch (op->id) {
+	case SIM_OP_machine:
+		return change_machine(run, op);
+	case SIM_OP_expect:
+		return run_expect(run, op, held);
+	case SIM_OP_echo:
+		if (run->options.echo)
+			fprintf(run->options.echo, "%s\n", op->text);
+		return 0;
+	default:
+		return run_on_backend(run, op);
+	}
+}
+
 static int run_op(struct sim_run *run, struct sim_op *op)
 {
 	bool held = true;
 	int error = 0;
 
-	sim_events_begin(&run->events);
-	if (op->id == SIM_OP_expect)
-		error = run_expect(run, op, &held);
-	else if (op->id == SIM_OP_echo && run->options.echo)
-		fprintf(run->options.echo, "%s\n", op->text);
-	else if (op->id != SIM_OP_echo)
-		error = run_on_backend(run, op);
+	if (!run->nr_operations && op->id != SIM_OP_machine)
+		error = sim_observe_begin(run);
+	if (!error)
+		error = execute(run, op, &held);
 	if (error)
 		return error;
-	run->nr_operations++;
-	error = sim_observe_op(run, op, op->id == SIM_OP_expect ? &held : NULL);
+	if (!run->nr_operations++ && op->id == SIM_OP_machine)
+		error = sim_observe_begin(run);
+	if (!error)
+		error = sim_observe_op(run, op, op->id == SIM_OP_expect ? &held : NULL);
 	if (!error && run->options.progress)
 		run->options.progress(run->options.progress_self, run);
 	return error;
@@ -306,17 +349,6 @@ int sim_run_cut(struct sim_run *run)
 
 /* ---- the run ---- */
 
-static int start(struct sim_run *run)
-{
-	uint64_t page;
-
-	run->backend->ops->describe(run->backend, run->kernel, sizeof(run->kernel), &page);
-	sim_world_init(&run->world, &run->mem, page);
-	sim_events_init(&run->events, &run->world, run->options.trace);
-	run->listening = run->backend->ops->listen(run->backend, sim_events_listen, &run->events);
-	return sim_observe_begin(run);
-}
-
 int sim_run_new(const struct sim_options *options, char *buf, size_t size, struct sim_run **out)
 {
 	struct sim_mem mem;
@@ -333,17 +365,17 @@ int sim_run_new(const struct sim_options *options, char *buf, size_t size, struc
 	}
 	run->mem = mem;
 	run->options = *options;
+	if (!run->options.nodes)
+		run->options.nodes = 1;
 	run->failure.mem = run->scratch.mem = run->line_text.mem = run->event_text.mem = &run->mem;
 	error = sim_model_new(options, &run->mem, buf, size, &run->backend);
-	if (!error) {
-		error = start(run);
-		if (error)
-			snprintf(buf, size, "%s", run->error);
-	}
 	if (error) {
 		sim_run_free(run);
 		return error;
 	}
+	sim_world_init(&run->world, &run->mem);
+	sim_events_init(&run->events, &run->world, run->options.trace);
+	connect(run);
 	*out = run;
 	return 0;
 }
@@ -371,7 +403,11 @@ void sim_run_free(struct sim_run *run)
 
 int sim_run_end(struct sim_run *run)
 {
-	return run->status ? run->status : sim_observe_end(run);
+	int error = run->status;
+
+	if (!error && !run->nr_operations)
+		error = sim_observe_begin(run);
+	return error ? error : sim_observe_end(run);
 }
 
 const char *sim_run_error(const struct sim_run *run)

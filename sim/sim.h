@@ -44,6 +44,7 @@ struct sim_setting {
 struct sim_options {
 	const char *profile;  /* NULL: the library's default */
 	const char *geometry; /* NULL: the library's default */
+	unsigned nodes;	      /* NUMA nodes; 0: 1 */
 	uint64_t seed;
 	const struct sim_setting *features, *knobs, *costs;
 	size_t nr_features, nr_knobs, nr_costs;
@@ -72,7 +73,7 @@ void sim_run_free(struct sim_run *run);
 
 /**
  * sim_run_line() - one operation
- * @name, @line: where it is from, for messages; @name is not kept
+ * @name, @line: where it is from, for messages; @name must stay until sim_run_free()
  * @text, @length: without the end of line; may hold a comment or nothing
  */
 int sim_run_line(struct sim_run *run, const char *name, unsigned long line, const char *text,
@@ -130,9 +131,6 @@ const char *sim_table_name(const void *self, size_t i);
 
 /** sim_operations() - rows of the operation table: name, signature (as file), doc */
 const struct ksmsim_row *sim_operations(size_t *nr);
-
-/** sim_advices() - rows of the advice table */
-const struct ksmsim_row *sim_advices(size_t *nr);
 
 /** sim_figures() - rows of the table of per-process figures */
 const struct ksmsim_row *sim_figures(size_t *nr);

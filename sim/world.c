@@ -18,11 +18,10 @@
 
 #define GONE_MAX 256u
 
-void sim_world_init(struct sim_world *world, struct sim_mem *mem, uint64_t page)
+void sim_world_init(struct sim_world *world, struct sim_mem *mem)
 {
 	memset(world, 0, sizeof(*world));
 	world->mem = mem;
-	world->page = page;
 }
 
 void sim_world_free(struct sim_world *world)

@@ -38,7 +38,7 @@ struct sim_process {
 
 struct sim_world {
 	struct sim_mem *mem;
-	uint64_t page; /* bytes */
+	uint64_t page; /* bytes; set when the backend is known */
 	struct sim_process *processes;
 	size_t nr_processes, processes_capacity;
 	struct sim_mm *mms;
@@ -50,7 +50,7 @@ struct sim_world {
 	struct sim_map mm_map;	    /* id + 1 of the backend -> index in mms + 1 */
 };
 
-void sim_world_init(struct sim_world *world, struct sim_mem *mem, uint64_t page);
+void sim_world_init(struct sim_world *world, struct sim_mem *mem);
 void sim_world_free(struct sim_world *world);
 
 /* The one copy of this text, for the life of the world; NULL: no memory. */
