@@ -160,9 +160,7 @@ static bool is_alone(struct fault *f)
 		ks_lru_drain_local(f->sys->env, frames);
 	if (ks_frame_refs(frames, pfn) > 1u + ks_frame_test(frame, KS_FRAME_SWAPCACHE))
 		return false;
-	if (ks_frame_test(frame, KS_FRAME_SWAPCACHE) && !ks_swap_cache_drop(f->sys, pfn))
-		return false;
-	return ks_frame_refs(frames, pfn) == 1;
+	return !ks_frame_test(frame, KS_FRAME_SWAPCACHE) || ks_swap_cache_drop(f->sys, pfn);
 }
 
 /* Models: do_wp_page(). */

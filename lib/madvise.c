@@ -94,15 +94,13 @@ static void reclaim_tables(const struct part *p)
 	uint64_t vpn = (p->start + span - 1) & ~(span - 1);
 
 	while (vpn + span <= p->end) {
-		const struct ks_leaf *leaf;
 		struct ks_walk walk;
 
 		ks_walk_start(&walk, tables, &p->mm->pt, vpn, p->end);
 		if (!ks_walk_leaf(&walk))
 			return;
-		leaf = ks_leaf(tables, walk.leaf);
-		vpn = leaf->vpn;
-		if (vpn + span <= p->end && !leaf->nr)
+		vpn = ks_leaf(tables, walk.leaf)->vpn;
+		if (vpn + span <= p->end)
 			ks_pgtable_free_range(p->sys->env, tables, &p->mm->pt, vpn, vpn + span, vpn,
 					      vpn + span);
 		vpn += span;

@@ -178,6 +178,22 @@ static void reuse_drains_the_batch_but_respects_references(void **state)
 	assert_false(ks_frame_live(&w->sys.frames, pfn));
 }
 
+static void pages_with_many_references_do_not_drain_the_batch(void **state)
+{
+	ks_pfn last;
+
+	(void)state;
+	mmworld_fill(w, mm, 0, 1);
+	mmworld_fork(w, mm);
+	mmworld_fork(w, mm);
+	mmworld_fork(w, mm);
+	assert_int_equal(refs_of(pfn_of(mm, 0)), 5);
+	mmworld_store(w, mm, 0, 2);
+	last = pfn_of(mm, 0);
+	assert_int_equal(refs_of(last), 2);
+	assert_int_equal(w->sys.frames.nr_lru_batch, 2);
+}
+
 static void undrained_batch_forces_a_copy_where_nobody_drains(void **state)
 {
 	ks_pfn pfn;
@@ -466,6 +482,20 @@ static void cached_page_is_found_again(void **state)
 	mmworld_check(w);
 }
 
+static void page_written_in_the_swap_cache_is_swapped_out_anew(void **state)
+{
+	(void)state;
+	mmworld_fill(w, mm, 0, 1);
+	ks_swap_out(&w->sys, pfn_of(mm, 0), true);
+	mmworld_read(w, mm, 0, 1);
+	mmworld_store(w, mm, 0, 8);
+	ks_swap_out(&w->sys, pfn_of(mm, 0), false);
+	assert_int_equal(w->sys.frames.nr_used, 0);
+	assert_int_equal(w->sys.swap.live, 1);
+	mmworld_expect_value(w, mm, 0, 8);
+	mmworld_expect_pages(w, mm, "w.......");
+}
+
 /* mm/ksm.c:ksm_might_need_to_copy() */
 static void cached_ksm_page_is_mapped_as_it_is_unless_unmerging(void **state)
 {
@@ -620,6 +650,7 @@ static const struct CMUnitTest tests[] = {
 	fault_test(untracked_zero_pages_are_not_counted),
 	fault_test(first_writer_after_fork_copies_and_the_last_reuses),
 	fault_test(reuse_drains_the_batch_but_respects_references),
+	fault_test(pages_with_many_references_do_not_drain_the_batch),
 	fault_test(undrained_batch_forces_a_copy_where_nobody_drains),
 	fault_test(exclusive_read_only_page_is_reused_whatever_its_references),
 	fault_test(ksm_page_is_copied_even_by_its_last_user),
@@ -635,6 +666,7 @@ static const struct CMUnitTest tests[] = {
 	fault_test(swapped_page_comes_back),
 	fault_test(swapped_pages_of_forked_processes_stay_apart),
 	fault_test(cached_page_is_found_again),
+	fault_test(page_written_in_the_swap_cache_is_swapped_out_anew),
 	fault_test(cached_ksm_page_is_mapped_as_it_is_unless_unmerging),
 	fault_test(reclaimed_ksm_page_comes_back_as_ordinary_ones),
 	fault_test(pinned_locked_and_held_pages_resist_reclaim),

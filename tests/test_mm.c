@@ -545,6 +545,19 @@ static void fork_copies_pinned_exclusive_pages_for_the_child(void **state)
 	mmworld_expect_pages(w, mmworld_fork(w, mm), "ss......");
 }
 
+/* many plain references look like a pin, but only to a process that ever pinned */
+static void fork_looks_for_pins_only_where_some_were_made(void **state)
+{
+	ks_pfn pfn;
+
+	(void)state;
+	mmworld_fill(w, mm, 0, 1);
+	pfn = mmworld_pte(w, mm, 0).pfn;
+	ks_frame_hold(&w->env, &w->sys.frames, pfn, 1100, 0);
+	mmworld_expect_pages(w, mmworld_fork(w, mm), "s.......");
+	ks_frame_release(&w->env, &w->sys.frames, pfn, 1100, 0);
+}
+
 static void fork_copies_ksm_zero_pages_with_their_mark(void **state)
 {
 	struct ks_mm *child;
@@ -660,6 +673,7 @@ static const struct CMUnitTest tests[] = {
 	mm_test(fork_skips_tables_of_vmas_without_anon_vma),
 	mm_test(fork_obeys_the_advices),
 	mm_test(fork_copies_pinned_exclusive_pages_for_the_child),
+	mm_test(fork_looks_for_pins_only_where_some_were_made),
 	mm_test(fork_copies_ksm_zero_pages_with_their_mark),
 	mm_test(fork_registers_the_child_of_a_registered_parent),
 	mm_test(exec_gives_a_new_mm_and_ends_the_old_one),

@@ -31,10 +31,17 @@ struct process {
 	struct page page[PAGES];
 };
 
+/* What must be as it was while the entry is still watched. */
+struct watched {
+	struct ks_pte pte;
+	ks_cid cid;
+};
+
 struct random_world {
 	struct mmworld *w;
 	uint64_t seed;
 	struct process process[PROCESSES];
+	struct watched watched[PROCESSES][PAGES];
 	uint64_t object[OBJECTS][PAGES];
 	unsigned nr_objects;
 	uint32_t file;
@@ -351,6 +358,42 @@ static void do_kernel_fault(struct random_world *r, struct process *p, unsigned 
 	(void)ks_fault(&r->w->sys, p->mm, vpn_of(i), kind);
 }
 
+static void do_watch(struct random_world *r, struct process *p, unsigned i)
+{
+	struct ks_system *sys = &r->w->sys;
+	struct watched *watched = &r->watched[p - r->process][i];
+	struct ks_leaf *leaf;
+
+	watched->pte = ks_pte_get(&sys->tables, &p->mm->pt, vpn_of(i));
+	if (!ks_pte_is_anon(watched->pte))
+		return;
+	leaf = ks_leaf(&sys->tables, ks_leaf_find(&sys->tables, &p->mm->pt, vpn_of(i)));
+	ks_leaf_watch(leaf, (unsigned)(vpn_of(i) - leaf->vpn), true);
+	watched->pte.bits |= KS_PTE(WATCHED);
+	watched->cid = ks_frame(&sys->frames, watched->pte.pfn)->cid;
+}
+
+/* A watched entry maps the same frame with the same rights and content as when it was watched. */
+static void check_watched(struct random_world *r)
+{
+	const struct ks_system *sys = &r->w->sys;
+
+	for (unsigned i = 0; i < PROCESSES * PAGES; i++) {
+		const struct process *p = &r->process[i / PAGES];
+		const struct watched *watched = &r->watched[i / PAGES][i % PAGES];
+		struct ks_pte pte;
+
+		if (!p->mm)
+			continue;
+		pte = ks_pte_get(&sys->tables, &p->mm->pt, vpn_of(i % PAGES));
+		if (!(pte.bits & KS_PTE(WATCHED)))
+			continue;
+		assert_int_equal(pte.pfn, watched->pte.pfn);
+		assert_int_equal(pte.bits, watched->pte.bits);
+		assert_int_equal(ks_frame(&sys->frames, pte.pfn)->cid, watched->cid);
+	}
+}
+
 /* Shortage of memory may stop any of these; what a user sees is the same. */
 static void do_shortage(struct random_world *r, struct process *p, struct range range)
 {
@@ -375,7 +418,7 @@ static void do_pages(struct random_world *r, struct process *p, struct range ran
 	struct ks_system *sys = &r->w->sys;
 	const uint64_t vpn = vpn_of(range.first), pages = range.end - range.first;
 
-	switch (below(r, 8)) {
+	switch (below(r, 10)) {
 	case 0:
 		(void)ks_access_pin(sys, p->mm, vpn, pages, below(r, 4));
 		return;
@@ -394,8 +437,12 @@ static void do_pages(struct random_world *r, struct process *p, struct range ran
 	case 5:
 		do_shortage(r, p, range);
 		return;
-	default:
+	case 6:
+	case 7:
 		do_ksm(r, p, range.first);
+		return;
+	default:
+		do_watch(r, p, range.first);
 	}
 }
 
@@ -453,6 +500,7 @@ static void run_seed(struct random_world *r, enum ks_profile profile, uint64_t s
 		if (!below(r, 50))
 			r->w->env.knob.lru_drain ^= 1;
 		do_one(r, p);
+		check_watched(r);
 		mmworld_check(r->w);
 	}
 	for (unsigned i = 0; i < PROCESSES * PAGES; i++) {
