@@ -110,6 +110,17 @@ static void merge_any_marks_before_merging_if_early(void **state)
 	assert_false(mm->vmas[1].flags & KS_VM_MERGEABLE);
 }
 
+static void stacks_are_not_for_huge_pages(void **state)
+{
+	(void)state;
+	mmworld_map(w, mm, 8, 1, MMWORLD_RW, KSMSIM_MAP_STACK);
+	w->env.feature[KS_FEAT_map_stack_nohuge] = false;
+	mmworld_map(w, mm, 9, 1, MMWORLD_RW, KSMSIM_MAP_STACK);
+	mmworld_expect_vmas(mm, "aaaaaaaabc");
+	assert_true(mm->vmas[1].flags & KS_VM_NOHUGEPAGE);
+	assert_false(mm->vmas[2].flags & KS_VM_NOHUGEPAGE);
+}
+
 /* ---- munmap ---- */
 
 static void munmap_skips_holes_and_refuses_nothing(void **state)
@@ -648,6 +659,7 @@ static const struct CMUnitTest tests[] = {
 	mm_test(fixed_mmap_drops_what_is_there),
 	mm_test(locked_and_populate_fault_in_at_once),
 	mm_test(merge_any_marks_before_merging_if_early),
+	mm_test(stacks_are_not_for_huge_pages),
 	mm_test(munmap_skips_holes_and_refuses_nothing),
 	mm_test(munmap_frees_tables_that_no_vma_needs),
 	mm_test(mprotect_stops_at_a_hole),

@@ -167,6 +167,7 @@ static void vma_with_pages_joins_an_untouched_one_since_6_18(void **state)
 		struct mmworld *w = mmworld_new(newer ? KS_PROFILE_V6_18 : KS_PROFILE_V6_12, 1);
 		struct ks_mm *mm = mmworld_process(w, 2);
 
+		assert_int_equal(w->env.feature[KS_FEAT_merge_takes_anon_vma], newer);
 		mmworld_map(w, mm, 2, 2, MMWORLD_R, 0);
 		assert_int_equal(ks_fault(&w->sys, mm, MMWORLD_BASE + 2, KS_FAULT_WRITE_FORCED),
 				 KS_FAULT_DONE);
