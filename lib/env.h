@@ -174,13 +174,15 @@ static inline uint64_t ks_pool_bytes(const struct ks_pool *pool)
 	return (uint64_t)pool->live * pool->object_bytes;
 }
 
+/* Index 0 may be asked for, also of a pool without chunks: an address that nobody uses. Hence
+ * the integers: C has no NULL + 0. */
 static inline void *ks_pool_at(const struct ks_pool *pool, uint32_t idx)
 {
 	const uint32_t t = idx + (1u << KS_POOL_BASE_SHIFT);
 	const uint32_t k = 31u - (uint32_t)__builtin_clz(t);
 
-	return pool->chunk[k - KS_POOL_BASE_SHIFT] +
-	       (size_t)(t - (1u << k)) * pool->object_bytes;
+	return (void *)((uintptr_t)pool->chunk[k - KS_POOL_BASE_SHIFT] +
+			(size_t)(t - (1u << k)) * pool->object_bytes);
 }
 
 /*
