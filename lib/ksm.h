@@ -140,6 +140,10 @@ struct ks_ksm {
 	struct ks_pool slots, segs, nodes;
 	struct ks_pool body1, body8, body_dense, trees, links;
 	struct ks_cursor cursor;
+	/* [segment]: its tree nodes if it is dense and has any, so that a descent resolves an id with
+	 * one look */
+	struct ks_rb_node **tree_nodes;
+	uint32_t room_tree_nodes;
 	uint32_t scan;	   /* names the running full scan; never reused */
 	unsigned nr_trees; /* one pair for each NUMA node; only [0] while nodes may meet */
 	struct ks_rb_tree stable[KS_NODES_MAX], unstable[KS_NODES_MAX];
@@ -211,6 +215,13 @@ void ks_item_need_tree(struct ks_ksm *ksm, const struct ks_item *item);
 void ks_item_need_link(struct ks_ksm *ksm, const struct ks_item *item);
 /* for ks_rb_tree.at */
 struct ks_rb_node *ks_item_tree_node(const void *ksm, uint32_t id);
+struct ks_rb_node *ks_item_small_tree_node(const struct ks_ksm *ksm, uint32_t id);
+static inline struct ks_rb_node *ks_tree_node(const struct ks_ksm *ksm, uint32_t id)
+{
+	struct ks_rb_node *nodes = ksm->tree_nodes[id >> KS_SEG_SHIFT];
+
+	return nodes ? nodes + (id & (KS_SEG_SLOTS - 1)) : ks_item_small_tree_node(ksm, id);
+}
 struct ks_rb_node *ks_stable_rb(const void *ksm, uint32_t id);
 
 /* The item for @vpn of the cursor's mm; frees every item between the cursor's item position and
@@ -227,7 +238,7 @@ void ks_item_detach(struct ks_ksm *ksm, const struct ks_item *item);
 /* 7.3: checksum, age and skip count go with the stable state (feature reset_on_unstable) */
 void ks_item_reset(struct ks_ksm *ksm, const struct ks_item *item);
 /* Give back arrays of the segment that nothing uses any more. */
-void ks_seg_trim(struct ks_ksm *ksm, struct ks_seg *seg);
+void ks_seg_trim(struct ks_ksm *ksm, uint32_t seg_id);
 
 /* ---- ksm_stable.c ---- */
 
@@ -264,7 +275,8 @@ void ks_stable_page_freed(void *ksm, ks_pfn pfn);
 bool ks_unstable_search_insert(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn,
 			       struct ks_item *match, ks_pfn *match_pfn);
 void ks_unstable_erase(struct ks_ksm *ksm, const struct ks_item *item);
-/* Bring the search paths of upcoming pages into the cache; no effect on any result. */
+#define KS_PREFETCH 16u
+/* Bring the search paths of at most KS_PREFETCH upcoming pages into the cache; no effect on any result. */
 void ks_unstable_prefetch(const struct ks_ksm *ksm, const ks_pfn *pfns, unsigned nr);
 
 /* ---- ksm_merge.c ---- */

@@ -114,24 +114,29 @@ struct ks_stable_link *ks_item_link(const struct ks_ksm *ksm, const struct ks_it
 	return &small_item(ksm, item)->link;
 }
 
-struct ks_rb_node *ks_item_tree_node(const void *self, uint32_t id)
+struct ks_rb_node *ks_item_small_tree_node(const struct ks_ksm *ksm, uint32_t id)
 {
-	const struct ks_ksm *ksm = self;
 	const struct ks_seg *seg = ks_pool_at(&ksm->segs, id >> KS_SEG_SHIFT);
-	const unsigned slot = id & (KS_SEG_SLOTS - 1);
-
-	if (is_dense(seg))
-		return (struct ks_rb_node *)ks_pool_at(&ksm->trees, seg->tree) + slot;
-
 	struct ks_body_small *body = small_body(ksm, seg);
 
-	return &body->item[small_pos(body, seg->nr, slot)].tree;
+	return &body->item[small_pos(body, seg->nr, id & (KS_SEG_SLOTS - 1))].tree;
+}
+
+struct ks_rb_node *ks_item_tree_node(const void *ksm, uint32_t id)
+{
+	return ks_tree_node(ksm, id);
+}
+
+static void set_tree(struct ks_ksm *ksm, uint32_t seg_id, struct ks_seg *seg, uint32_t tree)
+{
+	seg->tree = tree;
+	ksm->tree_nodes[seg_id] = tree ? ks_pool_at(&ksm->trees, tree) : NULL;
 }
 
 void ks_item_need_tree(struct ks_ksm *ksm, const struct ks_item *item)
 {
 	if (is_dense(item->seg) && !item->seg->tree)
-		item->seg->tree = ks_pool_alloc(ksm->env, &ksm->trees);
+		set_tree(ksm, item->seg_id, item->seg, ks_pool_alloc(ksm->env, &ksm->trees));
 }
 
 void ks_item_need_link(struct ks_ksm *ksm, const struct ks_item *item)
@@ -149,8 +154,10 @@ static bool plane_empty(const uint64_t *plane)
 	return !any;
 }
 
-void ks_seg_trim(struct ks_ksm *ksm, struct ks_seg *seg)
+void ks_seg_trim(struct ks_ksm *ksm, uint32_t seg_id)
 {
+	struct ks_seg *seg = ks_pool_at(&ksm->segs, seg_id);
+
 	if (!is_dense(seg))
 		return;
 
@@ -158,7 +165,7 @@ void ks_seg_trim(struct ks_ksm *ksm, struct ks_seg *seg)
 
 	if (seg->tree && (seg->scan != ksm->scan || plane_empty(body->plane[KS_ITEM_IN_TREE]))) {
 		ks_pool_free(ksm->env, &ksm->trees, seg->tree);
-		seg->tree = 0;
+		set_tree(ksm, seg_id, seg, 0);
 	}
 	if (seg->links && plane_empty(body->plane[KS_ITEM_STABLE])) {
 		ks_pool_free(ksm->env, &ksm->links, seg->links);
@@ -181,7 +188,7 @@ static void grow_to_8(struct ks_ksm *ksm, struct ks_seg *seg)
 	seg->room = 8;
 }
 
-static void grow_to_dense(struct ks_ksm *ksm, struct ks_seg *seg)
+static void grow_to_dense(struct ks_ksm *ksm, uint32_t seg_id, struct ks_seg *seg)
 {
 	const struct ks_body_small *from = small_body(ksm, seg);
 	const uint32_t body = ks_pool_alloc(ksm->env, &ksm->body_dense);
@@ -208,7 +215,7 @@ static void grow_to_dense(struct ks_ksm *ksm, struct ks_seg *seg)
 			((struct ks_rb_node *)ks_pool_at(&ksm->trees, tree))[slot] = item->tree;
 	}
 	seg->body = body;
-	seg->tree = tree;
+	set_tree(ksm, seg_id, seg, tree);
 	seg->links = links;
 	seg->room = KS_SEG_SLOTS;
 	ks_pool_free(ksm->env, &ksm->body8, old);
@@ -232,12 +239,14 @@ static void small_shift(struct ks_body_small *body, unsigned nr, unsigned pos, b
 			(nr - pos - 1) * sizeof(body->item[0]));
 }
 
-static void item_add(struct ks_ksm *ksm, struct ks_seg *seg, unsigned slot)
+static void item_add(struct ks_ksm *ksm, uint32_t seg_id, unsigned slot)
 {
+	struct ks_seg *seg = ks_pool_at(&ksm->segs, seg_id);
+
 	if (seg->room == 1 && seg->nr == 1)
 		grow_to_8(ksm, seg);
 	if (seg->room == 8 && seg->nr == 8)
-		grow_to_dense(ksm, seg);
+		grow_to_dense(ksm, seg_id, seg);
 	if (is_dense(seg)) {
 		struct ks_body_dense *body = ks_seg_dense(ksm, seg);
 
@@ -332,8 +341,10 @@ static void seg_free(struct ks_ksm *ksm, struct ks_slot *slot, uint32_t prev, ui
 
 	*seg_link(ksm, slot, prev) = seg->next;
 	ks_pool_free(ksm->env, bodies, seg->body);
-	if (seg->tree)
+	if (seg->tree) {
 		ks_pool_free(ksm->env, &ksm->trees, seg->tree);
+		set_tree(ksm, seg_id, seg, 0);
+	}
 	if (seg->links)
 		ks_pool_free(ksm->env, &ksm->links, seg->links);
 	seg->slot = 0;
@@ -349,6 +360,13 @@ static uint32_t seg_new(struct ks_ksm *ksm, uint32_t slot_id, uint64_t vpn)
 
 	if (seg_id >= 1u << (32 - KS_SEG_SHIFT))
 		ks_fail(ksm->env, KSMSIM_ELIMIT);
+	if (seg_id >= ksm->room_tree_nodes) {
+		const uint32_t room = ksm->room_tree_nodes ? 2 * ksm->room_tree_nodes : 64;
+
+		ksm->tree_nodes =
+			ks_realloc(ksm->env, ksm->tree_nodes, room * sizeof(ksm->tree_nodes[0]));
+		ksm->room_tree_nodes = room;
+	}
 	*seg = (struct ks_seg){
 		.vpn = vpn & ~(uint64_t)(KS_SEG_SLOTS - 1), .slot = slot_id, .room = 1, .body = body
 	};
@@ -381,7 +399,7 @@ static uint32_t free_items_below(struct ks_ksm *ksm, uint64_t vpn)
 		if (!seg->nr) {
 			seg_free(ksm, slot, cursor->seg_prev, seg_id);
 		} else {
-			ks_seg_trim(ksm, seg);
+			ks_seg_trim(ksm, seg_id);
 			cursor->seg_prev = seg_id;
 		}
 	}
@@ -410,7 +428,7 @@ bool ks_item_next(struct ks_ksm *ksm, uint64_t vpn, struct ks_item *item)
 			seg->next = next;
 			*seg_link(ksm, ks_slot(ksm, cursor->slot), cursor->seg_prev) = seg_id;
 		}
-		item_add(ksm, seg, slot);
+		item_add(ksm, seg_id, slot);
 		ks_slot(ksm, cursor->slot)->mm->ksm_rmap_items++;
 		ks_count(ksm->env, KSMSIM_COUNT_rmap_items, 1);
 		ks_cost(ksm->env, KS_COST_item_new);

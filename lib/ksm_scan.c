@@ -16,7 +16,7 @@
 #include "ksm.h"
 
 #define PREFETCH 16u	   /* search paths brought into the cache together */
-#define PREFETCH_MIN 4096u /* smaller trees are in the cache anyway */
+#define PREFETCH_MIN 4096u /* items; smaller trees are in the cache anyway */
 
 void ks_cursor_enter(struct ks_ksm *ksm)
 {
@@ -195,12 +195,17 @@ struct batch {
 	uint32_t seg_id;
 };
 
-/* The walk restarts behind the page found last, and reads on to @vpn. */
+/* The walk restarts behind the page found last, and reads on to @vpn: every upper level again, but
+ * for those that it leaves there. */
 static void found(struct batch *batch, uint64_t vpn)
 {
-	if (batch->hit)
-		batch->entries +=
-			ks_walk_restart(batch->ksm->sys->tables.geo, batch->hit - 1, batch->hit);
+	const struct ks_geometry *geo = batch->ksm->sys->tables.geo;
+	const uint64_t table = (UINT64_C(1) << geo->bits[geo->levels - 1]) - 1;
+
+	if (batch->hit & table)
+		batch->entries += geo->levels - 1;
+	else if (batch->hit)
+		batch->entries += ks_walk_restart(geo, batch->hit - 1, batch->hit);
 	batch->hit = vpn + 1;
 }
 
@@ -268,8 +273,6 @@ static uint64_t settled_pages(const struct batch *batch, struct ks_dense *dense,
 {
 	const unsigned w = (unsigned)(vpn & (KS_SEG_SLOTS - 1)) / 64;
 
-	if (!batch->seg || batch->gap || batch->seg->vpn + w * 64 != vpn)
-		return 0;
 	return ks_dense_plane(dense, KS_PTE_WATCHED)[word] &
 	       ks_seg_dense(batch->ksm, batch->seg)->plane[KS_ITEM_STABLE][w];
 }
@@ -319,30 +322,126 @@ static void prefetch_paths(const struct batch *batch, const struct ks_leaf *leaf
 			   uint64_t pages)
 {
 	const uint32_t *pfns = ks_dense_pfn(leaf->all) + word * 64;
-	ks_pfn ahead[PREFETCH];
+	ks_pfn ahead[KS_PREFETCH];
 	unsigned nr = 0;
 
-	for (; pages && nr < PREFETCH; pages &= pages - 1)
+	for (; pages && nr < KS_PREFETCH; pages &= pages - 1)
 		ahead[nr++] = pfns[__builtin_ctzll(pages)];
 	ks_unstable_prefetch(batch->ksm, ahead, nr);
+}
+
+/*
+ * smart_skip() for the common case: an aged page whose item is in no tree, or was left over in a
+ * forgotten one. false: not that case, nothing was changed.
+ */
+static bool quick_skip(struct batch *batch, struct ks_body_dense *body, unsigned slot, ks_pfn pfn)
+{
+	struct ks_ksm *ksm = batch->ksm;
+	const uint64_t bit = UINT64_C(1) << (slot % 64);
+	const unsigned w = slot / 64;
+
+	if (body->age[slot] < 3 || !body->skips[slot] || body->plane[KS_ITEM_STABLE][w] & bit ||
+	    ks_frame_test(ks_frame(&ksm->sys->frames, pfn), KS_FRAME_KSM))
+		return false;
+	if (body->plane[KS_ITEM_UNSTABLE][w] & bit) {
+		if (batch->seg->scan == ksm->scan && body->plane[KS_ITEM_IN_TREE][w] & bit)
+			return false;
+		body->plane[KS_ITEM_UNSTABLE][w] &= ~bit;
+		ks_count(ksm->env, KSMSIM_COUNT_pages_unshared, -1);
+	}
+	if (body->age[slot] != UINT8_MAX)
+		body->age[slot]++;
+	body->skips[slot]--;
+	return true;
+}
+
+/* Skip what can be skipped quickly of @pages, from the lowest on; the pages that remain. The items
+ * of all of @pages exist and no other items lie between them. */
+static uint64_t skip_pages(struct batch *batch, struct ks_leaf *leaf, unsigned word, uint64_t pages)
+{
+	struct ks_ksm *ksm = batch->ksm;
+	struct ks_body_dense *body = ks_seg_dense(ksm, batch->seg);
+	const uint32_t *pfns = ks_dense_pfn(leaf->all) + word * 64;
+	const uint64_t vpn = leaf->vpn + word * 64;
+	const unsigned slot0 = (unsigned)(vpn & (KS_SEG_SLOTS - 1));
+	uint64_t skipped = 0;
+
+	for (; pages; pages &= pages - 1, skipped++) {
+		const unsigned i = (unsigned)__builtin_ctzll(pages);
+
+		if (!quick_skip(batch, body, slot0 + i, pfns[i]))
+			break;
+		found(batch, vpn + i);
+	}
+	if (skipped) {
+		ksm->cursor.vpn = batch->hit;
+		ksm->cursor.item_vpn = batch->hit;
+		ks_count(ksm->env, KSMSIM_COUNT_pages_skipped, (int64_t)skipped);
+		ks_cost_n(ksm->env, KS_COST_skip, skipped);
+	}
+	return pages;
+}
+
+static bool seg_at_hand(const struct batch *batch, uint64_t vpn)
+{
+	return batch->seg && batch->seg->vpn == (vpn & ~(uint64_t)(KS_SEG_SLOTS - 1));
+}
+
+/* All items of @pages exist in the segment at hand, and no others among them must be freed. */
+static bool items_ready(const struct batch *batch, uint64_t vpn, uint64_t pages)
+{
+	const unsigned w = (unsigned)(vpn & (KS_SEG_SLOTS - 1)) / 64;
+
+	return seg_at_hand(batch, vpn) && !batch->gap && !orphan_items(batch, vpn, pages) &&
+	       !(pages & ~ks_seg_dense(batch->ksm, batch->seg)->plane[KS_ITEM_EXISTS][w]);
 }
 
 /* One by one. @pages has bit i for the page of slot word * 64 + i. */
 static enum progress scan_word(struct batch *batch, struct ks_leaf *leaf, unsigned word,
 			       uint64_t pages)
 {
-	const bool prefetch = batch->ksm->env->count[KSMSIM_COUNT_pages_unshared] > PREFETCH_MIN;
+	const struct ks_env *env = batch->ksm->env;
+	const bool prefetch = env->count[KSMSIM_COUNT_pages_unshared] > PREFETCH_MIN;
+	const bool smart = env->feature[KS_FEAT_smart_scan] && env->knob.smart_scan &&
+			   items_ready(batch, leaf->vpn + word * 64, pages);
 	unsigned ahead = 0;
 
-	for (; pages; pages &= pages - 1) {
+	while (pages) {
+		if (smart)
+			pages = skip_pages(batch, leaf, word, pages);
+		if (!pages)
+			break;
 		if (prefetch && ahead-- == 0) {
 			prefetch_paths(batch, leaf, word, pages);
-			ahead = PREFETCH - 1;
+			ahead = KS_PREFETCH - 1;
 		}
 		if (scan_page(batch, leaf, word * 64 + (unsigned)__builtin_ctzll(pages)) == STOP)
 			return STOP;
+		pages &= pages - 1;
 	}
 	return GO_ON;
+}
+
+/* The pages of one word of a dense table. */
+static enum progress scan_pages(struct batch *batch, struct ks_leaf *leaf, unsigned word,
+				uint64_t pages)
+{
+	const uint64_t vpn = leaf->vpn + word * 64;
+	enum progress progress = GO_ON;
+
+	if (!seg_at_hand(batch, vpn)) {
+		/* The first page of a segment finds it, with all that has to be freed before. */
+		progress = scan_page(batch, leaf, word * 64 + (unsigned)__builtin_ctzll(pages));
+		pages &= pages - 1;
+	}
+	if (progress == STOP || !pages)
+		return progress;
+	if (items_ready(batch, vpn, pages) &&
+	    (settled_pages(batch, leaf->all, word, vpn) & pages) == pages)
+		return count_settled(batch, vpn, pages);
+	if (orphan_items(batch, vpn, pages))
+		batch->gap = true;
+	return scan_word(batch, leaf, word, pages);
 }
 
 static enum progress scan_dense(struct batch *batch, struct ks_leaf *leaf, unsigned first,
@@ -354,31 +453,17 @@ static enum progress scan_dense(struct batch *batch, struct ks_leaf *leaf, unsig
 	const uint64_t *file = ks_dense_plane(dense, KS_PTE_FILE);
 
 	for (unsigned w = first / 64; w <= last / 64; w++) {
-		const uint64_t vpn = leaf->vpn + w * 64;
 		uint64_t pages = present[w] & ~special[w] & ~file[w];
-		enum progress progress;
 
 		if (w == first / 64)
 			pages &= ~UINT64_C(0) << (first % 64);
 		if (w == last / 64)
 			pages &= ~UINT64_C(0) >> (63 - last % 64);
-		if (!pages) {
-			batch->gap |= orphan_items(batch, vpn, 0) != 0;
-			continue;
-		}
-
-		const uint64_t orphans = orphan_items(batch, vpn, pages);
-
-		if (orphans)
-			batch->gap = true;
-		if (!orphans && (settled_pages(batch, dense, w, vpn) & pages) == pages)
-			progress = count_settled(batch, vpn, pages);
-		else
-			progress = scan_word(batch, leaf, w, pages);
-		if (progress == STOP)
+		if (pages && scan_pages(batch, leaf, w, pages) == STOP)
 			return STOP;
 		/* Items behind the last page of this word wait for the next page. */
-		batch->gap |= orphan_items(batch, vpn, pages) != 0;
+		if (orphan_items(batch, leaf->vpn + w * 64, pages))
+			batch->gap = true;
 	}
 	return GO_ON;
 }

@@ -19,7 +19,7 @@ static struct ks_rb_tree *tree_of(struct ks_ksm *ksm, uint32_t id)
 	if (ksm->nr_trees > 1) {
 		uint32_t root = id;
 
-		for (uint32_t up; (up = ks_item_tree_node(ksm, root)->parent);)
+		for (uint32_t up; (up = ks_tree_node(ksm, root)->parent);)
 			root = up;
 		while (ksm->unstable[nid].root != root)
 			nid++;
@@ -75,8 +75,8 @@ static void insert(struct ks_ksm *ksm, const struct ks_item *item, struct ks_rb_
 		item->seg->scan = ksm->scan;
 	}
 	ks_item_need_tree(ksm, item);
-	*ks_item_tree_node(ksm, id) = (struct ks_rb_node){ 0 };
-	ks_rb_set_key(ks_item_tree_node(ksm, id), key);
+	*ks_tree_node(ksm, id) = (struct ks_rb_node){ 0 };
+	ks_rb_set_key(ks_tree_node(ksm, id), key);
 	ks_rb_insert(tree, id, parent, side);
 	ks_item_mark(ksm, item, KS_ITEM_IN_TREE, true);
 	ks_item_mark(ksm, item, KS_ITEM_UNSTABLE, true);
@@ -95,7 +95,7 @@ bool ks_unstable_search_insert(struct ks_ksm *ksm, const struct ks_item *item, k
 	int side = 0;
 
 	for (uint32_t id = tree->root; id;) {
-		const struct ks_rb_node *rb = ks_item_tree_node(ksm, id);
+		const struct ks_rb_node *rb = ks_tree_node(ksm, id);
 
 		levels++;
 		side = key > ks_rb_key(rb);
@@ -118,26 +118,29 @@ bool ks_unstable_search_insert(struct ks_ksm *ksm, const struct ks_item *item, k
 
 void ks_unstable_prefetch(const struct ks_ksm *ksm, const ks_pfn *pfns, unsigned nr)
 {
-	uint64_t key[16];
-	uint32_t at[16];
-	unsigned active = nr;
+	const struct ks_rb_node *at[KS_PREFETCH];
+	uint64_t key[KS_PREFETCH];
 
+	if (!ksm->unstable[0].root)
+		return;
 	for (unsigned i = 0; i < nr; i++) {
-		at[i] = ksm->unstable[0].root;
+		at[i] = ks_tree_node(ksm, ksm->unstable[0].root);
 		key[i] = ks_content_key(&ksm->sys->contents, ks_frame_content(ksm, pfns[i]));
 	}
-	while (active) {
-		active = 0;
+	/* All paths one level down in turn, each next node on its way while the others are read. */
+	while (nr) {
 		for (unsigned i = 0; i < nr; i++) {
-			const struct ks_rb_node *rb;
+			const uint32_t next = at[i]->child[key[i] > ks_rb_key(at[i])];
 
-			if (!at[i])
-				continue;
-			rb = ks_item_tree_node(ksm, at[i]);
-			at[i] = rb->child[key[i] > ks_rb_key(rb)];
-			if (at[i])
-				__builtin_prefetch(ks_item_tree_node(ksm, at[i]));
-			active++;
+			if (next) {
+				at[i] = ks_tree_node(ksm, next);
+				__builtin_prefetch(at[i]);
+			} else {
+				nr--;
+				at[i] = at[nr];
+				key[i] = key[nr];
+				i--;
+			}
 		}
 	}
 }
