@@ -112,10 +112,10 @@ struct ksmsim_allocator {
 };
 
 struct ksmsim_config {
-	const char *profile;	   /* row of profiles.def; NULL: "linux-6.18" */
-	const char *geometry;	   /* row of geometries.def; NULL: "x86-64-4level" */
-	uint64_t seed;		   /* for every chance; printed by failed assertions */
-	unsigned nr_nodes;	   /* NUMA nodes, 1..16; 0: 1 */
+	const char *profile;  /* row of profiles.def; NULL: "linux-6.18" */
+	const char *geometry; /* row of geometries.def; NULL: "x86-64-4level" */
+	uint64_t seed;	      /* for every chance; printed by failed assertions */
+	unsigned nr_nodes;    /* NUMA nodes, 1..16; 0: 1 */
 	const struct ksmsim_allocator *allocator; /* NULL: the built-in one; copied */
 };
 
@@ -144,23 +144,22 @@ KSMSIM_API int ksmsim_feature_get(struct ksmsim *sim, const char *name, bool *on
 KSMSIM_API int ksmsim_cost_set(struct ksmsim *sim, const char *name, uint64_t ns);
 
 /** ksmsim_cost_get() - price (ns) and how often the primitive was charged so far. */
-KSMSIM_API int ksmsim_cost_get(struct ksmsim *sim, const char *name, uint64_t *ns,
-			       uint64_t *count);
+KSMSIM_API int ksmsim_cost_get(struct ksmsim *sim, const char *name, uint64_t *ns, uint64_t *count);
 
 /* ---- events ---- */
 
 /* One tracepoint. Which fields are valid: trace.def. */
 struct ksmsim_event {
-	uint64_t ns;	      /* virtual time */
+	uint64_t ns; /* virtual time */
 	enum ksmsim_trace trace;
-	uint32_t mm;	      /* id of the mm (ksmsim_process.mm); with vaddr it names the rmap item */
-	uint64_t vaddr;	      /* bytes */
+	uint32_t mm;	/* id of the mm (ksmsim_process.mm); with vaddr it names the rmap item */
+	uint64_t vaddr; /* bytes */
 	uint64_t pfn;
-	bool has_ksm_page;    /* merge_with_ksm_page: the target was a KSM page already */
-	int32_t error;	      /* 0 or a negative errno */
+	bool has_ksm_page; /* merge_with_ksm_page: the target was a KSM page already */
+	int32_t error;	   /* 0 or a negative errno */
 	int32_t seq;
 	uint32_t rmap_items;
-	int64_t scan_time;    /* seconds */
+	int64_t scan_time; /* seconds */
 	uint64_t pages_to_scan;
 	uint32_t cpu_percent;
 };
@@ -201,8 +200,7 @@ KSMSIM_API int ksmsim_sysfs_read(struct ksmsim *sim, const char *file, char *buf
 				 int64_t *ret);
 
 /** ksmsim_counter_get() - one figure; see counters.def for units. */
-KSMSIM_API int ksmsim_counter_get(struct ksmsim *sim, enum ksmsim_counter counter,
-				  int64_t *value);
+KSMSIM_API int ksmsim_counter_get(struct ksmsim *sim, enum ksmsim_counter counter, int64_t *value);
 
 /* ---- processes and memory ---- */
 
@@ -217,14 +215,18 @@ KSMSIM_API int ksmsim_exit(struct ksmsim *sim, uint32_t pid);
 /** ksmsim_node_set() - NUMA node from which the process's next pages come */
 KSMSIM_API int ksmsim_node_set(struct ksmsim *sim, uint32_t pid, unsigned node);
 
-enum ksmsim_prot { KSMSIM_PROT_NONE = 0, KSMSIM_PROT_READ = 1, KSMSIM_PROT_WRITE = 2,
-		   KSMSIM_PROT_EXEC = 4 };
+enum ksmsim_prot {
+	KSMSIM_PROT_NONE = 0,
+	KSMSIM_PROT_READ = 1,
+	KSMSIM_PROT_WRITE = 2,
+	KSMSIM_PROT_EXEC = 4
+};
 
 enum ksmsim_map {
 	KSMSIM_MAP_PRIVATE = 0,
 	KSMSIM_MAP_SHARED = 1,
-	KSMSIM_MAP_FIXED = 2,		 /* replace what is there */
-	KSMSIM_MAP_FIXED_NOREPLACE = 4,	 /* -EEXIST if something is there */
+	KSMSIM_MAP_FIXED = 2,		/* replace what is there */
+	KSMSIM_MAP_FIXED_NOREPLACE = 4, /* -EEXIST if something is there */
 	KSMSIM_MAP_NORESERVE = 8,
 	KSMSIM_MAP_LOCKED = 16,
 	KSMSIM_MAP_POPULATE = 32,
@@ -235,12 +237,12 @@ enum ksmsim_map {
 };
 
 struct ksmsim_mmap {
-	uint64_t vaddr;	  /* hint, or the place with FIXED */
-	uint64_t length;  /* bytes, rounded up to pages */
-	unsigned prot;	  /* enum ksmsim_prot */
-	unsigned flags;	  /* enum ksmsim_map */
-	uint32_t file;	  /* 0: anonymous; else a file made by ksmsim_file_new() */
-	uint64_t offset;  /* bytes into the file, page aligned */
+	uint64_t vaddr;	 /* hint, or the place with FIXED */
+	uint64_t length; /* bytes, rounded up to pages */
+	unsigned prot;	 /* enum ksmsim_prot */
+	unsigned flags;	 /* enum ksmsim_map */
+	uint32_t file;	 /* 0: anonymous; else a file made by ksmsim_file_new() */
+	uint64_t offset; /* bytes into the file, page aligned */
 };
 
 /** ksmsim_mmap() - @ret: the address, or -EINVAL, -ENOMEM, -EEXIST, -EAGAIN */
@@ -251,12 +253,14 @@ KSMSIM_API int ksmsim_munmap(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, u
 KSMSIM_API int ksmsim_mprotect(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t length,
 			       unsigned prot, int64_t *ret);
 
-enum ksmsim_mremap_flags { KSMSIM_MREMAP_MAYMOVE = 1, KSMSIM_MREMAP_FIXED = 2,
-			   KSMSIM_MREMAP_DONTUNMAP = 4 };
+enum ksmsim_mremap_flags {
+	KSMSIM_MREMAP_MAYMOVE = 1,
+	KSMSIM_MREMAP_FIXED = 2,
+	KSMSIM_MREMAP_DONTUNMAP = 4
+};
 /** ksmsim_mremap() - @new_vaddr: only with FIXED. @ret: the address or -errno */
-KSMSIM_API int ksmsim_mremap(struct ksmsim *sim, uint32_t pid, uint64_t vaddr,
-			     uint64_t old_length, uint64_t new_length, unsigned flags,
-			     uint64_t new_vaddr, int64_t *ret);
+KSMSIM_API int ksmsim_mremap(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t old_length,
+			     uint64_t new_length, unsigned flags, uint64_t new_vaddr, int64_t *ret);
 /** ksmsim_brk() - grow or shrink the heap to end at @vaddr (0: ask). @ret: the new end */
 KSMSIM_API int ksmsim_brk(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, int64_t *ret);
 
@@ -280,15 +284,15 @@ KSMSIM_API int ksmsim_prctl_merge_get(struct ksmsim *sim, uint32_t pid, int64_t 
 /* ---- contents ---- */
 
 enum ksmsim_content_kind {
-	KSMSIM_CONTENT_ZERO,	/* all zero */
-	KSMSIM_CONTENT_BYTE,	/* value & 255, repeated */
-	KSMSIM_CONTENT_WORD,	/* value, a little-endian 64-bit word, repeated */
-	KSMSIM_CONTENT_SEED,	/* pseudo-random page of the seed value; page i of a range: value */
-	KSMSIM_CONTENT_SEEDS,	/* the same, but page i of a range gets seed value + i */
-	KSMSIM_CONTENT_TAG,	/* value as a big-endian 64-bit word at byte 0, zeros after it */
-	KSMSIM_CONTENT_TAGS,	/* the same, page i gets value + i */
-	KSMSIM_CONTENT_LAST,	/* zeros, last byte value & 255 */
-	KSMSIM_CONTENT_BYTES,	/* literal: bytes points to one page */
+	KSMSIM_CONTENT_ZERO,  /* all zero */
+	KSMSIM_CONTENT_BYTE,  /* value & 255, repeated */
+	KSMSIM_CONTENT_WORD,  /* value, a little-endian 64-bit word, repeated */
+	KSMSIM_CONTENT_SEED,  /* pseudo-random page of the seed value; page i of a range: value */
+	KSMSIM_CONTENT_SEEDS, /* the same, but page i of a range gets seed value + i */
+	KSMSIM_CONTENT_TAG,   /* value as a big-endian 64-bit word at byte 0, zeros after it */
+	KSMSIM_CONTENT_TAGS,  /* the same, page i gets value + i */
+	KSMSIM_CONTENT_LAST,  /* zeros, last byte value & 255 */
+	KSMSIM_CONTENT_BYTES, /* literal: bytes points to one page */
 };
 
 struct ksmsim_content {
@@ -330,10 +334,10 @@ KSMSIM_API int ksmsim_check_pages(struct ksmsim *sim, uint32_t pid, uint64_t vad
 				  int64_t *ret);
 
 enum ksmsim_pin {
-	KSMSIM_PIN_GET,	     /* a plain reference to the page that is mapped (vmsplice); no fault if read-only */
-	KSMSIM_PIN_WRITE,    /* long-term write pin (io_uring, RDMA): write fault first, refs + 1024 */
-	KSMSIM_PIN_READ,     /* long-term read pin: unshares first, refs + 1024 */
-	KSMSIM_PIN_HELD,     /* a plain reference to what is mapped now, without any fault; holes are skipped */
+	KSMSIM_PIN_GET, /* a plain reference to the page that is mapped (vmsplice); no fault if read-only */
+	KSMSIM_PIN_WRITE, /* long-term write pin (io_uring, RDMA): write fault first, refs + 1024 */
+	KSMSIM_PIN_READ,  /* long-term read pin: unshares first, refs + 1024 */
+	KSMSIM_PIN_HELD, /* a plain reference to what is mapped now, without any fault; holes are skipped */
 };
 KSMSIM_API int ksmsim_pin(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t nr_pages,
 			  enum ksmsim_pin how, int64_t *ret);
@@ -346,8 +350,8 @@ KSMSIM_API int ksmsim_migrate(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, 
 /** ksmsim_swap_out() - reclaim the pages mapped there, from every process that maps them
  * @keep_cached: unmap them only; they stay in the swap cache and the next fault finds them there
  * @ret: pages unmapped */
-KSMSIM_API int ksmsim_swap_out(struct ksmsim *sim, uint32_t pid, uint64_t vaddr,
-			       uint64_t nr_pages, bool keep_cached, int64_t *ret);
+KSMSIM_API int ksmsim_swap_out(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t nr_pages,
+			       bool keep_cached, int64_t *ret);
 
 /* ---- time ---- */
 
@@ -365,26 +369,25 @@ KSMSIM_API int ksmsim_lru_drain(struct ksmsim *sim);
 /** ksmsim_now() - virtual time since boot, ns */
 KSMSIM_API uint64_t ksmsim_now(const struct ksmsim *sim);
 /** ksmsim_inject_failure() - let the next @count allocations of this kind fail */
-KSMSIM_API int ksmsim_inject_failure(struct ksmsim *sim, enum ksmsim_inject what,
-				     uint64_t count);
+KSMSIM_API int ksmsim_inject_failure(struct ksmsim *sim, enum ksmsim_inject what, uint64_t count);
 
 /* ---- what can be seen ---- */
 
 struct ksmsim_process {
 	uint32_t pid;
-	uint32_t mm;		  /* id of its mm in events; changes at exec */
+	uint32_t mm; /* id of its mm in events; changes at exec */
 	bool alive;
-	bool merge_any;		  /* ksm_merge_any: MMF_VM_MERGE_ANY */
-	bool mergeable;		  /* ksm_mergeable: some VMA has VM_MERGEABLE now */
-	bool registered;	  /* MMF_VM_MERGEABLE: on KSM's list */
+	bool merge_any;	 /* ksm_merge_any: MMF_VM_MERGE_ANY */
+	bool mergeable;	 /* ksm_mergeable: some VMA has VM_MERGEABLE now */
+	bool registered; /* MMF_VM_MERGEABLE: on KSM's list */
 	int64_t ksm_rmap_items;
 	int64_t ksm_zero_pages;
 	int64_t ksm_merging_pages;
 	int64_t ksm_process_profit; /* bytes */
-	uint64_t rss_anon;	  /* pages */
-	uint64_t nr_ptes;	  /* PTE tables */
+	uint64_t rss_anon;	    /* pages */
+	uint64_t nr_ptes;	    /* PTE tables */
 	uint64_t nr_vmas;
-	uint64_t ksm_pages;	  /* smaps KSM:, pages */
+	uint64_t ksm_pages; /* smaps KSM:, pages */
 	uint64_t swap_pages;
 };
 KSMSIM_API int ksmsim_process_get(struct ksmsim *sim, uint32_t pid, struct ksmsim_process *out);
@@ -408,8 +411,8 @@ struct ksmsim_page {
 	uint32_t mapcount;
 	uint32_t refs;
 	bool writable, dirty, anon_exclusive;
-	bool has_item;	      /* KSM keeps an rmap item for this address */
-	uint32_t checksum;    /* of the content now */
+	bool has_item;				      /* KSM keeps an rmap item for this address */
+	uint32_t checksum;			      /* of the content now */
 	uint32_t item_checksum, item_age, item_skips; /* of the item */
 	unsigned node;
 };
@@ -428,10 +431,10 @@ KSMSIM_API int ksmsim_vma_get(struct ksmsim *sim, uint32_t pid, size_t index,
 
 /* Cost of one full walk over [vaddr, vaddr + length): page-table entries read. */
 struct ksmsim_walk {
-	uint64_t range;		 /* by the walker that jumps over holes */
-	uint64_t per_address;	 /* by a look-up of every page address */
-	uint64_t addresses;	 /* page addresses in the range */
-	uint64_t pages;		 /* present entries */
+	uint64_t range;	      /* by the walker that jumps over holes */
+	uint64_t per_address; /* by a look-up of every page address */
+	uint64_t addresses;   /* page addresses in the range */
+	uint64_t pages;	      /* present entries */
 };
 KSMSIM_API int ksmsim_walk_cost(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t length,
 				struct ksmsim_walk *out);

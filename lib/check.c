@@ -114,8 +114,8 @@ static void dump_node(const struct dump *dump, uint32_t id, const char *indent)
 {
 	const struct ks_stable_node *node = ks_stable(&dump->sim->ksm, id);
 
-	say(dump, "%snode pfn %" PRIu32 " len %" PRIu32 "%s", indent, node->pfn,
-	    node->len, node->stale ? " stale" : "");
+	say(dump, "%snode pfn %" PRIu32 " len %" PRIu32 "%s", indent, node->pfn, node->len,
+	    node->stale ? " stale" : "");
 }
 
 static void dump_trees(const struct dump *dump, unsigned nid)

@@ -37,7 +37,7 @@ struct ks_contents {
 	uint32_t index_capacity;
 	uint32_t index_lines;
 	uint32_t index_used; /* slots that are not empty: live ids and removed ones */
-	uint32_t nr;	      /* live ids */
+	uint32_t nr;	     /* live ids */
 	uint64_t blob_bytes; /* in patches and literal pages */
 	uint8_t *scratch;    /* one page */
 };

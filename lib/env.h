@@ -68,13 +68,13 @@ struct ks_env {
 	uint64_t cost_count[KS_COST_NR];
 	uint64_t inject[KSMSIM_INJECT_NR]; /* simulated failures still to come */
 
-	uint64_t now_ns;	/* virtual CLOCK_MONOTONIC since boot */
-	uint64_t ksmd_ns;	/* modelled CPU time of ksmd */
-	uint64_t task_ns;	/* modelled CPU time of everything else */
-	bool ksmd_runs;		/* whom ks_cost() charges */
+	uint64_t now_ns;  /* virtual CLOCK_MONOTONIC since boot */
+	uint64_t ksmd_ns; /* modelled CPU time of ksmd */
+	uint64_t task_ns; /* modelled CPU time of everything else */
+	bool ksmd_runs;	  /* whom ks_cost() charges */
 
 	uint64_t seed;
-	uint64_t chance;	/* state of the generator */
+	uint64_t chance; /* state of the generator */
 
 	ksmsim_listener listener;
 	void *listener_self;
@@ -97,9 +97,9 @@ const struct ksmsim_allocator *ks_allocator(const struct ksmsim_allocator *chose
 
 noreturn void ks_fail(struct ks_env *env, int error);
 
-void *ks_alloc(struct ks_env *env, size_t bytes);			/* zeroed */
-void *ks_realloc(struct ks_env *env, void *ptr, size_t bytes);	/* growth is zeroed */
-void ks_free(struct ks_env *env, void *ptr);				/* NULL is fine */
+void *ks_alloc(struct ks_env *env, size_t bytes);	       /* zeroed */
+void *ks_realloc(struct ks_env *env, void *ptr, size_t bytes); /* growth is zeroed */
+void ks_free(struct ks_env *env, void *ptr);		       /* NULL is fine */
 size_t ks_alloc_bytes(const void *ptr);
 
 /* Uniform in [0, below); below > 0. */
@@ -141,10 +141,10 @@ void ks_trace(struct ks_env *env, struct ksmsim_event *event);
 noreturn void ks_assert_failed(const struct ks_env *env, const char *what, const char *file,
 			       int line);
 /* A broken promise of our own: stop, with seed and time. One condition each. */
-#define KS_ASSERT(env, condition)                                                              \
-	do {                                                                                   \
-		if (__builtin_expect(!(condition), 0))                                         \
-			ks_assert_failed((env), #condition, __FILE__, __LINE__);               \
+#define KS_ASSERT(env, condition)                                                \
+	do {                                                                     \
+		if (__builtin_expect(!(condition), 0))                           \
+			ks_assert_failed((env), #condition, __FILE__, __LINE__); \
 	} while (0)
 
 /*

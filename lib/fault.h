@@ -21,7 +21,7 @@ enum ks_fault_kind {
 	KS_FAULT_WRITE,
 	KS_FAULT_WRITE_FORCED, /* by the kernel itself: the VMA's rights are not asked, and the entry
 				* becomes writable only if they allow it. KSM before unmerge_unshares */
-	KS_FAULT_UNSHARE, /* FAULT_FLAG_UNSHARE: make the page exclusive, keep it read-only */
+	KS_FAULT_UNSHARE,      /* FAULT_FLAG_UNSHARE: make the page exclusive, keep it read-only */
 };
 
 enum ks_fault_result {
@@ -54,7 +54,6 @@ long ks_access_pin(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64
 long ks_access_unpin(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages);
 /* pages moved; KSM hears through @moved (may be NULL) of KSM pages: old and new pfn */
 long ks_access_migrate(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages,
-		       unsigned nid, void (*moved)(void *self, ks_pfn from, ks_pfn to),
-		       void *self);
+		       unsigned nid, void (*moved)(void *self, ks_pfn from, ks_pfn to), void *self);
 
 #endif

@@ -25,11 +25,11 @@ typedef uint32_t ks_pfn;
 #define KS_PIN_BIAS 1024u /* GUP_PIN_COUNTING_BIAS */
 
 enum ks_frame_flag {
-	KS_FRAME_EXCLUSIVE = 1, /* AnonExclusive */
+	KS_FRAME_EXCLUSIVE = 1,	 /* AnonExclusive */
 	KS_FRAME_KSM = 2,	 /* mapping word carries the KSM mark */
-	KS_FRAME_LRU_BATCH = 4, /* in the per-CPU LRU add batch: one more reference */
+	KS_FRAME_LRU_BATCH = 4,	 /* in the per-CPU LRU add batch: one more reference */
 	KS_FRAME_EXTRA = 8,	 /* has gets or pins */
-	KS_FRAME_LAZYFREE = 16, /* not swapbacked: MADV_FREE */
+	KS_FRAME_LAZYFREE = 16,	 /* not swapbacked: MADV_FREE */
 	KS_FRAME_DIRTY = 32,	 /* PG_dirty */
 	KS_FRAME_SWAPCACHE = 64, /* the swap cache holds one reference */
 };
@@ -42,7 +42,7 @@ struct ks_frame {
 };
 
 struct ks_node_frames {
-	struct ks_pool pool;	      /* struct ks_frame */
+	struct ks_pool pool; /* struct ks_frame */
 	uint32_t free_head, free_tail, nr_free;
 };
 
@@ -52,7 +52,7 @@ struct ks_frames {
 	unsigned nr_nodes, nid_shift; /* nid = pfn >> nid_shift; 32 with one node */
 	struct ks_map extra;	      /* pfn -> pins << 32 | gets */
 	ks_pfn lru_batch[31];
-	ks_pfn *lru_more;	      /* beyond one batch, only while knob lru_drain = 0 */
+	ks_pfn *lru_more; /* beyond one batch, only while knob lru_drain = 0 */
 	uint32_t nr_lru_batch, nr_lru_more, lru_more_max;
 	uint64_t nr_used;
 	/* the bell upstairs: a KSM frame lost its last reference; called before it is freed */

@@ -123,7 +123,8 @@ def tracked(tree):
             return [tree / n for n in names]
     except (OSError, subprocess.CalledProcessError):
         pass
-    return [p for p in tree.rglob("*") if p.is_file() and ".git" not in p.parts]
+    return [p for p in tree.rglob("*") if p.is_file()
+            and p.relative_to(tree).parts[0] not in (".git", "build")]
 
 
 # ---- the checks ----
