@@ -70,6 +70,8 @@ void ks_tables_init(struct ks_env *env, struct ks_tables *tables, const struct k
 /** ks_tables_destroy() - give back all memory, whatever page tables still exist. */
 void ks_tables_destroy(struct ks_env *env, struct ks_tables *tables)
 {
+	if (!tables->geo)
+		return; /* the machine failed before it had tables */
 	ks_pool_destroy(env, &tables->leaves);
 	ks_pool_destroy(env, &tables->dense);
 	ks_pool_destroy(env, &tables->nodes);
