@@ -46,7 +46,8 @@ static uint64_t seed_of(enum pattern pattern, uint64_t i, uint64_t pages)
 		return i / 2 + 1;
 	case FAR:
 		/* an odd multiplier permutes a power of two; half is one */
-		return (i < half ? i : ((i - half) * UINT64_C(0x9E3779B97F4A7C15)) & (half - 1)) + 1;
+		return (i < half ? i : ((i - half) * UINT64_C(0x9E3779B97F4A7C15)) & (half - 1)) +
+		       1;
 	case UNIQUE:
 	default:
 		return i + 1;

@@ -468,10 +468,96 @@ static enum progress scan_dense(struct batch *batch, struct ks_leaf *leaf, unsig
 	return GO_ON;
 }
 
+/*
+ * The segment of a lone item at @vpn that follows the cursor, with nothing to free on the way to it,
+ * or NULL. The segment passed last, if it is one of a lone item too, is left behind.
+ */
+static struct ks_seg *lone_seg(struct ks_ksm *ksm, uint64_t vpn, struct ks_item_small **item)
+{
+	struct ks_cursor *cursor = &ksm->cursor;
+	uint32_t id = cursor->seg_prev
+			      ? ((struct ks_seg *)ks_pool_at(&ksm->segs, cursor->seg_prev))->next
+			      : ks_slot(ksm, cursor->slot)->first_seg;
+
+	for (; id;
+	     cursor->seg_prev = id, id = ((struct ks_seg *)ks_pool_at(&ksm->segs, id))->next) {
+		struct ks_seg *seg = ks_pool_at(&ksm->segs, id);
+		struct ks_body_small *body = ks_pool_at(&ksm->body1, seg->body);
+
+		if (seg->room != 1)
+			return NULL;
+		*item = body->item;
+		if (seg->vpn + body->item->slot == vpn)
+			return seg;
+		if (seg->vpn + KS_SEG_SLOTS > vpn ||
+		    seg->vpn + body->item->slot >= cursor->item_vpn)
+			return NULL;
+	}
+	return NULL;
+}
+
+/* quick_skip() for a lone item. */
+static bool quick_skip_lone(struct ks_ksm *ksm, const struct ks_seg *seg,
+			    struct ks_item_small *item, ks_pfn pfn)
+{
+	struct ks_body_small *body = ks_pool_at(&ksm->body1, seg->body);
+	const struct ks_env *env = ksm->env;
+
+	if (!env->feature[KS_FEAT_smart_scan] || !env->knob.smart_scan || item->age < 3 ||
+	    !item->skips || body->plane[KS_ITEM_STABLE] ||
+	    (seg->scan == ksm->scan && body->plane[KS_ITEM_IN_TREE]) ||
+	    ks_frame_test(ks_frame(&ksm->sys->frames, pfn), KS_FRAME_KSM))
+		return false;
+	if (body->plane[KS_ITEM_UNSTABLE]) {
+		body->plane[KS_ITEM_UNSTABLE] = 0;
+		ks_count(ksm->env, KSMSIM_COUNT_pages_unshared, -1);
+	}
+	if (item->age != UINT8_MAX)
+		item->age++;
+	item->skips--;
+	ks_count(ksm->env, KSMSIM_COUNT_pages_skipped, 1);
+	ks_cost(ksm->env, KS_COST_skip);
+	return true;
+}
+
+/* A table with one page, that is merged or skipped: false if it is anything else. */
+static bool quick_lone(struct batch *batch, const struct ks_leaf *leaf, unsigned first,
+		       unsigned last)
+{
+	struct ks_ksm *ksm = batch->ksm;
+	const unsigned slot = leaf->small.slot[0];
+	const uint64_t vpn = leaf->vpn + slot;
+	struct ks_item_small *item;
+	struct ks_seg *seg;
+
+	if (slot < first || slot > last ||
+	    (leaf->small.bits[0] & (KS_PTE(PRESENT) | KS_PTE(SPECIAL) | KS_PTE(FILE))) !=
+		    KS_PTE(PRESENT))
+		return false;
+	seg = lone_seg(ksm, vpn, &item);
+	if (!seg)
+		return false;
+	if (leaf->small.bits[0] & KS_PTE(WATCHED) &&
+	    ((struct ks_body_small *)ks_pool_at(&ksm->body1, seg->body))->plane[KS_ITEM_STABLE]) {
+		ks_count(ksm->env, KSMSIM_COUNT_pages_scanned, 1);
+		ks_cost(ksm->env, KS_COST_visit);
+		ks_cost(ksm->env, KS_COST_visit_merged);
+		batch->left--;
+	} else if (!quick_skip_lone(ksm, seg, item, leaf->small.pfn[0])) {
+		return false;
+	}
+	found(batch, vpn);
+	ksm->cursor.vpn = vpn + 1;
+	ksm->cursor.item_vpn = vpn + 1;
+	return true;
+}
+
 static enum progress scan_small(struct batch *batch, struct ks_leaf *leaf, unsigned first,
 				unsigned last)
 {
 	batch->seg = NULL;
+	if (leaf->nr == 1 && quick_lone(batch, leaf, first, last))
+		return batch->left ? GO_ON : STOP;
 	for (int slot = ks_leaf_next(leaf, first); slot >= 0 && (unsigned)slot <= last;
 	     slot = ks_leaf_next(leaf, (unsigned)slot + 1)) {
 		if (ks_pte_is_anon(ks_leaf_get(leaf, (unsigned)slot)) &&

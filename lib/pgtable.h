@@ -158,14 +158,17 @@ void ks_pgtable_free_range(struct ks_env *env, struct ks_tables *tables, struct 
  */
 struct ks_pgnode; /* an upper table: pgnode.h */
 
+struct ks_pgnode;
+
 struct ks_walk {
 	const struct ks_tables *tables;
 	const struct ks_pgtable *pt;
-	uint64_t vpn, end;    /* still to do */
-	uint64_t entries;     /* read so far, all upper levels */
-	uint32_t leaf;	      /* current leaf id */
-	unsigned first, last; /* slots of it inside the range, inclusive */
-	unsigned level;	      /* of the table to go on in; the rest is its path from the top */
+	uint64_t vpn, end;	      /* still to do */
+	uint64_t entries;	      /* read so far, all upper levels */
+	const struct ks_pgnode *lone; /* table of the current leaf, if it was not entered */
+	uint32_t leaf;		      /* current leaf id */
+	unsigned first, last;	      /* slots of it inside the range, inclusive */
+	unsigned level; /* of the table to go on in; the rest is its path from the top */
 	struct {
 		const struct ks_pgnode *node;
 		uint64_t vpn;	     /* of its entry 0 */

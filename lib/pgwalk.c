@@ -96,6 +96,7 @@ void ks_walk_start(struct ks_walk *walk, const struct ks_tables *tables,
 	walk->vpn = vpn;
 	walk->end = end;
 	walk->entries = 0;
+	walk->lone = NULL;
 	walk->leaf = 0;
 	walk->first = 0;
 	walk->last = 0;
@@ -118,6 +119,47 @@ static inline bool yield_leaf(struct ks_walk *walk, uint32_t leaf, uint64_t vpn)
 	return true;
 }
 
+/*
+ * The child of a table is a table with a single leaf, wholly inside the range, as in mappings that
+ * are nearly all hole: rest on that leaf without entering its table. What lies behind the leaf in
+ * that table is read when the walk goes on.
+ */
+static inline bool lone_leaf(struct ks_walk *walk, unsigned level, uint32_t id, uint64_t vpn)
+{
+	const struct ks_geometry *geo = walk->tables->geo;
+	const struct ks_pgnode *node = ks_pgnode_at(walk->tables, id);
+	const uint64_t mask = ks_pgtable_mask(geo, level);
+	const unsigned shift = geo->shift[level];
+
+	if (node->full || node->nr != 1 || vpn < walk->vpn || walk->end - vpn < (mask + 1) << shift)
+		return false;
+	walk->entries += node->small.index[0] + 1u;
+	walk->lone = node;
+	return yield_leaf(walk, node->small.child[0],
+			  vpn + ((uint64_t)node->small.index[0] << shift));
+}
+
+/* Go on behind a lone leaf. Returns the level to go on at: inside the leaf's table only if that has
+ * got more children meanwhile. */
+static inline unsigned leave_lone(struct ks_walk *walk, unsigned level)
+{
+	const struct ks_geometry *geo = walk->tables->geo;
+	const unsigned mask = (unsigned)ks_pgtable_mask(geo, level + 1);
+	const struct ks_pgnode *node = walk->lone;
+
+	walk->lone = NULL;
+	if (!node->full && node->nr == 1) {
+		walk->entries += mask - node->small.index[0];
+		return level;
+	}
+	level++;
+	walk->at[level].node = node;
+	walk->at[level].vpn = node->vpn;
+	walk->at[level].next = (uint16_t)(((walk->vpn - 1 - node->vpn) >> geo->shift[level]) + 1);
+	walk->at[level].last = (uint16_t)mask;
+	return level;
+}
+
 /**
  * ks_walk_leaf() - go on to the next leaf
  *
@@ -130,6 +172,8 @@ bool ks_walk_leaf(struct ks_walk *walk)
 	const unsigned bottom = geo->levels - 2;
 	unsigned level = walk->level;
 
+	if (walk->lone)
+		level = leave_lone(walk, level);
 	if (walk->vpn >= walk->end) {
 		walk->leaf = 0;
 		return false;
@@ -153,6 +197,10 @@ bool ks_walk_leaf(struct ks_walk *walk)
 		if (level == bottom) {
 			walk->level = level;
 			return yield_leaf(walk, step.child, vpn);
+		}
+		if (level + 1 == bottom && lone_leaf(walk, bottom, step.child, vpn)) {
+			walk->level = level;
+			return true;
 		}
 		enter(walk, ++level, step.child, vpn);
 	}
