@@ -143,7 +143,7 @@ static void on_exec(void *self, struct ks_mm *mm, struct ks_mm *old)
 }
 
 /* Models: mm/ksm.c:__ksm_exit(). */
-static void on_exit(void *self, struct ks_mm *mm)
+static void on_mm_exit(void *self, struct ks_mm *mm)
 {
 	struct ks_ksm *ksm = self;
 	const uint32_t id = mm->ksm_slot;
@@ -231,7 +231,7 @@ struct ks_mm_hooks ks_ksm_hooks(struct ks_ksm *ksm)
 	return (struct ks_mm_hooks){
 		.self = ksm,
 		.fork = on_fork,
-		.exit = on_exit,
+		.exit = on_mm_exit,
 		.exec = on_exec,
 		.madvise = on_madvise,
 		.unmerge = on_unmerge,
