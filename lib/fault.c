@@ -78,6 +78,14 @@ static ks_pfn new_page(struct fault *f, ks_cid cid)
 
 /* ---- nothing there ---- */
 
+/* Shared memory that mremap() made longer than its object: a bus error in the kernel. */
+static bool is_behind_file(const struct fault *f)
+{
+	const uint64_t nr_pages = f->vma->file ? f->sys->files[f->vma->file].nr_pages : 0;
+
+	return nr_pages && page_index(f) >= nr_pages;
+}
+
 static enum ks_fault_result map_file_page(struct fault *f)
 {
 	uint32_t bits = KS_PTE(PRESENT) | KS_PTE(FILE) | KS_PTE(YOUNG);
@@ -99,6 +107,8 @@ static enum ks_fault_result fault_on_hole(struct fault *f)
 	ks_pfn pfn;
 
 	ks_pgtable_populate(sys->env, &sys->tables, &f->mm->pt, f->vpn);
+	if (is_behind_file(f))
+		return KS_FAULT_SIGSEGV;
 	if (f->vma->file && (!is_write(f) || f->vma->flags & KS_VM_SHARED))
 		return map_file_page(f);
 	if (!is_write(f)) {
@@ -335,8 +345,11 @@ static long populate_vma(struct ks_system *sys, struct ks_mm *mm, const struct k
 	if (ret)
 		return ret;
 	for (uint64_t vpn = start; vpn < end; vpn++) {
-		if (ks_fault(sys, mm, vpn, write ? KS_FAULT_WRITE : KS_FAULT_READ))
-			return -ENOMEM;
+		const enum ks_fault_result result =
+			ks_fault(sys, mm, vpn, write ? KS_FAULT_WRITE : KS_FAULT_READ);
+
+		if (result != KS_FAULT_DONE)
+			return result == KS_FAULT_OOM ? -ENOMEM : -EFAULT;
 	}
 	return 0;
 }

@@ -26,7 +26,7 @@ enum ks_fault_kind {
 
 enum ks_fault_result {
 	KS_FAULT_DONE,
-	KS_FAULT_SIGSEGV, /* no VMA, or it forbids the access */
+	KS_FAULT_SIGSEGV, /* no VMA, or it forbids the access; or a bus error: no such file page */
 	KS_FAULT_OOM,	  /* the simulated kernel has no page */
 };
 

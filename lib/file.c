@@ -4,7 +4,7 @@
  * A file is an endless row of pages described by one content. What was read or
  * written is kept in a page cache, so that a look at a page can be borrowed and
  * what shared mappings write is seen by all. Anonymous shared memory is a file of
- * zeros with no other user. Files live as long as the machine.
+ * zeros as long as its first mapping, with no other user. Files live as long as the machine.
  */
 #include "mm.h"
 

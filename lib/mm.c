@@ -181,6 +181,7 @@ static long copy_entry(const struct copy *c, uint64_t vpn, struct ks_pte pte)
 	}
 	if (pte.bits & KS_PTE(FILE))
 		c->child->rss_file++;
+	c->child->ksm_zero_pages += !c->child->registered && ks_pte_is_ksm_zero(pte);
 	pte.bits &= ~KS_PTE(YOUNG);
 	set_pte(c, c->child, vpn, pte);
 	return 0;
@@ -243,11 +244,11 @@ static long copy_vmas(struct ks_system *sys, struct ks_mm *parent, struct ks_mm 
 	return 0;
 }
 
-static long ring_fork(struct ks_system *sys, struct ks_mm *child, struct ks_mm *parent)
+/* KSM does not hear of @mm: its marked zero pages are counted here. */
+static void count_zero_pages(struct ks_system *sys, const struct ks_mm *mm)
 {
-	if (!parent->registered || !sys->hooks.fork)
-		return 0;
-	return sys->hooks.fork(sys->hooks.self, child, parent);
+	if (!mm->registered)
+		ks_count(sys->env, KSMSIM_COUNT_ksm_zero_pages, mm->ksm_zero_pages);
 }
 
 /**
@@ -257,12 +258,16 @@ static long ring_fork(struct ks_system *sys, struct ks_mm *child, struct ks_mm *
  * Before fork_enter_last the child is registered with KSM before it has any VMA,
  * and fork fails if that fails; after, it is registered last, as far as possible.
  *
- * Models: kernel/fork.c:dup_mm(). Returns: 0 or -ENOMEM.
+ * Models: kernel/fork.c:dup_mm().
+ * Differs: the kernel does not count the marked zero pages of a child that KSM
+ * never hears of, and so counts below zero when they go.
+ * Returns: 0 or -ENOMEM.
  */
 long ks_mm_fork(struct ks_system *sys, struct ks_mm *parent, uint32_t child_pid,
 		struct ks_mm **child)
 {
 	const bool enter_last = sys->env->feature[KS_FEAT_fork_enter_last];
+	const bool tell = parent->registered && sys->hooks.fork;
 	struct ks_mm *mm = ks_mm_new(sys, child_pid);
 	long ret = 0;
 
@@ -270,18 +275,21 @@ long ks_mm_fork(struct ks_system *sys, struct ks_mm *parent, uint32_t child_pid,
 	mm->brk_start = parent->brk_start;
 	mm->brk = parent->brk;
 	mm->merge_any = parent->merge_any;
-	if (!enter_last)
-		ret = ring_fork(sys, mm, parent);
+	if (tell && !enter_last)
+		ret = sys->hooks.fork(sys->hooks.self, mm, parent);
 	if (!ret)
 		ret = copy_vmas(sys, parent, mm);
 	if (ret) {
+		count_zero_pages(sys, mm);
 		ks_mm_exit(sys, mm);
 		if (!mm->ksm_slot)
 			ks_mm_free(sys, mm);
 		return ret;
 	}
-	if (enter_last)
-		(void)ring_fork(sys, mm, parent);
+	if (!tell)
+		count_zero_pages(sys, mm);
+	else if (enter_last)
+		(void)sys->hooks.fork(sys->hooks.self, mm, parent);
 	*child = mm;
 	return 0;
 }

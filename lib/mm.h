@@ -30,6 +30,7 @@ enum ks_vm_flag {
 	KS_VM_HUGETLB = 1 << 12,
 	KS_VM_NORESERVE = 1 << 13,
 	KS_VM_GROWSDOWN = 1 << 14,
+	KS_VM_ACCOUNT = 1 << 15, /* charged as memory of its own; unseen, but keeps VMAs apart */
 };
 
 struct ks_vma {
@@ -44,6 +45,7 @@ struct ks_vma {
 
 struct ks_file {
 	struct ksmsim_content content; /* page i holds index i; bytes, if any, are owned here */
+	uint64_t nr_pages;	       /* 0: endless; behind the last page is a bus error */
 	struct ks_map pages;	       /* pages written through shared mappings: index + 1 -> cid */
 };
 

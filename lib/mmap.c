@@ -17,6 +17,9 @@
 
 #define STACK_GAP_BYTES (UINT64_C(128) << 20)
 
+/* What memory must be and not be to be charged. Models: mm/vma.c:accountable_mapping(). */
+static const uint32_t never_charged = KS_VM_WRITE | KS_VM_SHARED | KS_VM_NORESERVE | KS_VM_HUGETLB;
+
 /* ---- where a mapping goes ---- */
 
 static bool is_free(const struct ks_mm *mm, uint64_t start, uint64_t end)
@@ -153,6 +156,8 @@ int64_t ks_mmap(struct ks_system *sys, struct ks_mm *mm, const struct ks_mmap *r
 	vma.start = (uint64_t)vpn;
 	vma.end = vma.start + req->pages;
 	vma.flags = vm_flags_of(sys->env, req);
+	if ((vma.flags & never_charged) == KS_VM_WRITE)
+		vma.flags |= KS_VM_ACCOUNT;
 	vma.pgoff = req->file ? req->pgoff : vma.start;
 	ret = ks_munmap(sys, mm, vma.start, req->pages);
 	if (ret)
@@ -160,6 +165,7 @@ int64_t ks_mmap(struct ks_system *sys, struct ks_mm *mm, const struct ks_mmap *r
 	if (vma.flags & KS_VM_SHARED && !vma.file) {
 		vma.file =
 			ks_file_new(sys, &(struct ksmsim_content){ .kind = KSMSIM_CONTENT_ZERO });
+		sys->files[vma.file].nr_pages = req->pages;
 		vma.pgoff = 0;
 	}
 	ret = insert_marked(sys, mm, &vma, false);
@@ -240,17 +246,29 @@ static void change_protection(struct ks_system *sys, struct ks_mm *mm, uint64_t 
 	}
 }
 
+/* Memory that becomes writable is charged, and stays so unless it was never touched. */
+static uint32_t charged_flags(const struct ks_env *env, const struct ks_vma *vma, uint32_t flags)
+{
+	if ((flags & never_charged) == KS_VM_WRITE)
+		return flags | KS_VM_ACCOUNT;
+	if (!(flags & KS_VM_WRITE) && env->feature[KS_FEAT_mprotect_uncharges] &&
+	    ks_vma_is_anon(vma) && !vma->anon_vma)
+		return flags & ~(uint32_t)KS_VM_ACCOUNT;
+	return flags;
+}
+
 /* Models: mm/mprotect.c:mprotect_fixup(). */
 static long protect_vma(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end,
 			uint32_t rights)
 {
 	const uint32_t all = KS_VM_READ | KS_VM_WRITE | KS_VM_EXEC;
 	const uint32_t old = ks_vma_at(mm, start)->flags;
-	const uint32_t flags = (old & ~all) | rights;
+	uint32_t flags = (old & ~all) | rights;
 	long ret;
 
 	if (flags == old)
 		return 0;
+	flags = charged_flags(sys->env, ks_vma_at(mm, start), flags);
 	ret = ks_vma_set_flags(sys, mm, start, end, flags);
 	if (ret)
 		return ret;
@@ -293,9 +311,10 @@ long ks_mprotect(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t
 /* Models: do_brk_flags(). A page stays free before the VMA behind. */
 static bool grow_heap(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn)
 {
-	struct ks_vma vma = {
-		.start = mm->brk, .end = vpn, .pgoff = mm->brk, .flags = KS_VM_READ | KS_VM_WRITE
-	};
+	struct ks_vma vma = { .start = mm->brk,
+			      .end = vpn,
+			      .pgoff = mm->brk,
+			      .flags = KS_VM_READ | KS_VM_WRITE | KS_VM_ACCOUNT };
 
 	if (vpn >= ks_user_end(sys) || !is_free(mm, mm->brk, vpn + 1))
 		return false;

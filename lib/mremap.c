@@ -9,8 +9,8 @@
  *
  * What could surprise: memory that was never touched forgets where it came from
  * (its page offset becomes that of the new place), so that it can merge there;
- * KSM pages are copied apart before a move; with FIXED the target is unmapped
- * before the source was even checked.
+ * KSM pages are copied apart before a move; with FIXED older kernels unmap the
+ * target before the source was even checked.
  *
  * Models: mm/mremap.c:do_mremap(), move_vma(), move_page_tables(); mm/vma.c:copy_vma().
  */
@@ -162,16 +162,28 @@ static long check_source(const struct ks_mm *mm, uint64_t vpn, uint64_t old_page
 	return old_pages > vma->end - vpn ? -EFAULT : 0;
 }
 
+/* The new place must be in user space and off the old one. */
+static bool is_good_target(const struct ks_system *sys, const struct move *m)
+{
+	const uint64_t end = ks_user_end(sys);
+
+	if (m->new_pages > end || m->new_vpn > end - m->new_pages)
+		return false;
+	return m->vpn + m->old_pages <= m->new_vpn || m->new_vpn + m->new_pages <= m->vpn;
+}
+
 /* Models: mremap_to(). */
 static int64_t move_to(struct ks_system *sys, struct ks_mm *mm, struct move *m, bool fixed)
 {
-	const uint64_t end = ks_user_end(sys);
 	long ret = 0;
 
-	if (m->new_pages > end || m->new_vpn > end - m->new_pages)
+	if (!is_good_target(sys, m))
 		return -EINVAL;
-	if (m->vpn + m->old_pages > m->new_vpn && m->new_vpn + m->new_pages > m->vpn)
-		return -EINVAL;
+	if (sys->env->feature[KS_FEAT_mremap_checks_first])
+		ret = check_source(mm, m->vpn,
+				   m->old_pages < m->new_pages ? m->old_pages : m->new_pages);
+	if (ret)
+		return ret;
 	if (mm->nr_vmas + 2 >= KS_VMAS_MAX - 3)
 		return -ENOMEM;
 	if (fixed)
@@ -244,6 +256,9 @@ int64_t ks_mremap(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_
 	if ((fixed || m.keep) && !may_move)
 		return -EINVAL;
 	if ((m.keep && old_pages != new_pages) || !new_pages)
+		return -EINVAL;
+	if (sys->env->feature[KS_FEAT_mremap_checks_first] && (fixed || m.keep) &&
+	    !is_good_target(sys, &m))
 		return -EINVAL;
 	if (!ks_vma_at(mm, vpn))
 		return -EFAULT;

@@ -310,6 +310,18 @@ static void shared_memory_is_written_in_place(void **state)
 	mmworld_expect_value(w, child, 8, 3);
 }
 
+static void shared_memory_ends_with_its_object(void **state)
+{
+	(void)state;
+	mmworld_map(w, mm, 8, 2, MMWORLD_RW, KSMSIM_MAP_SHARED);
+	assert_int_equal(ks_mremap(&w->sys, mm, MMWORLD_BASE + 8, 2, 4, 0, 0), MMWORLD_BASE + 8);
+	assert_int_equal(fault(mm, 9, KS_FAULT_WRITE), KS_FAULT_DONE);
+	assert_int_equal(fault(mm, 10, KS_FAULT_READ), KS_FAULT_SIGSEGV);
+	assert_int_equal(ks_mlock(&w->sys, mm, MMWORLD_BASE + 8, 4, true), -ENOMEM);
+	assert_int_equal(ks_madvise(&w->sys, mm, MMWORLD_BASE + 10, 1, KSMSIM_MADV_POPULATE_WRITE),
+			 -EFAULT);
+}
+
 /* ---- stores and the bell ---- */
 
 static void watch(struct ks_mm *who, uint64_t page)
@@ -658,6 +670,7 @@ static const struct CMUnitTest tests[] = {
 	fault_test(forced_write_asks_no_rights_and_gives_none),
 	fault_test(private_file_pages_are_copied_on_write),
 	fault_test(shared_memory_is_written_in_place),
+	fault_test(shared_memory_ends_with_its_object),
 	fault_test(every_store_rings_once),
 	fault_test(poke_changes_only_its_bytes),
 	fault_test(store_to_a_lazily_freed_page_dirties_it_again),

@@ -167,7 +167,7 @@ static void do_remap(struct random_world *r, struct process *p, struct range ran
 {
 	const bool keep = !below(r, 3);
 	const unsigned to = below(r, PAGES), nr = range.end - range.first;
-	const unsigned more = keep ? 0 : below(r, 3);
+	const unsigned more = keep || p->page[range.first].object ? 0 : below(r, 3);
 	const struct ks_vma *vma = ks_vma_at(p->mm, vpn_of(range.first));
 	struct page old[PAGES];
 
@@ -190,7 +190,6 @@ static void do_remap(struct random_world *r, struct process *p, struct range ran
 			continue;
 		page->lazy = false;
 		page->value = dropped_value(page);
-		page->object_page = (old[range.first].object_page + i) % PAGES;
 	}
 	for (unsigned i = range.first; i < range.end; i++) {
 		p->page[i].mapped = keep;

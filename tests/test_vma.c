@@ -11,7 +11,7 @@ static long set_flags(struct mmworld *w, struct ks_mm *mm, uint64_t from, uint64
 	return ks_vma_set_flags(&w->sys, mm, MMWORLD_BASE + from, MMWORLD_BASE + to, flags);
 }
 
-static const uint32_t rw = KS_VM_READ | KS_VM_WRITE;
+static const uint32_t rw = KS_VM_READ | KS_VM_WRITE | KS_VM_ACCOUNT;
 
 static void find_returns_the_first_that_ends_above(void **state)
 {
@@ -149,6 +149,7 @@ static void neighbour_with_other_rights_shares_its_anon_vma(void **state)
 	struct ks_mm *mm = mmworld_process(w, 4);
 
 	(void)state;
+	mmworld_map(w, mm, 0, 4, MMWORLD_RW, KSMSIM_MAP_NORESERVE);
 	ks_mprotect(&w->sys, mm, MMWORLD_BASE, 2, KSMSIM_PROT_READ);
 	mmworld_expect_vmas(mm, "aabb");
 	mmworld_fill(w, mm, 2, 2);
@@ -175,6 +176,26 @@ static void vma_with_pages_joins_an_untouched_one_since_6_18(void **state)
 		ks_mprotect(&w->sys, mm, MMWORLD_BASE + 2, 2, MMWORLD_RW);
 		mmworld_expect_vmas(mm, newer ? "aaaa" : "aabb");
 		assert_int_not_equal(ks_vma_at(mm, MMWORLD_BASE + 2)->anon_vma, 0);
+		mmworld_free(w);
+	}
+}
+
+/* mm/mprotect.c:mprotect_fixup(): what was charged keeps apart from what never was */
+static void memory_once_writable_joins_read_only_memory_only_untouched(void **state)
+{
+	(void)state;
+	for (unsigned uncharges = 0; uncharges < 2; uncharges++) {
+		struct mmworld *w = mmworld_new(KS_PROFILE_V6_18, 1);
+		struct ks_mm *mm = mmworld_process(w, 2);
+
+		w->env.feature[KS_FEAT_mprotect_uncharges] = uncharges;
+		mmworld_map(w, mm, 2, 2, MMWORLD_R, 0);
+		mmworld_map(w, mm, 4, 2, MMWORLD_RW, 0);
+		mmworld_fill(w, mm, 4, 1);
+		ks_mprotect(&w->sys, mm, MMWORLD_BASE, 6, MMWORLD_R);
+		mmworld_expect_vmas(mm, uncharges ? "aaaabb" : "aabbcc");
+		ks_mprotect(&w->sys, mm, MMWORLD_BASE, 6, MMWORLD_RW);
+		mmworld_expect_vmas(mm, "aaaaaa");
 		mmworld_free(w);
 	}
 }
@@ -210,6 +231,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(different_anon_vmas_keep_vmas_apart),
 	cmocka_unit_test(neighbour_with_other_rights_shares_its_anon_vma),
 	cmocka_unit_test(vma_with_pages_joins_an_untouched_one_since_6_18),
+	cmocka_unit_test(memory_once_writable_joins_read_only_memory_only_untouched),
 	cmocka_unit_test(vma_limit_stops_mmap_and_split),
 };
 
