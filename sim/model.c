@@ -485,6 +485,10 @@ static int set_knob(struct model *model, const struct sim_setting *set, char *bu
 	if (error || result >= 0)
 		return error;
 	name = sim_errno_name(-result);
+	if (name && !strcmp(name, "ENOENT")) {
+		snprintf(buf, size, "%s has no knob %s", model->profile, set->name);
+		return SIM_EINPUT;
+	}
 	snprintf(buf, size, "knob %s: writing '%s' gives %s", set->name, set->value,
 		 name ? name : "an error");
 	return SIM_EINPUT;

@@ -424,7 +424,8 @@ static const struct kind {
 	{ "BYTES", "a number of bytes", parse_bytes },
 	{ "OFFSET", "an offset in bytes", parse_offset },
 	{ "ADDRESS", "an address", parse_address },
-	{ "CONTENT", "a content", parse_content },
+	{ "CONTENT", "zero, byte:N, word:N, seed:N, seeds:N, tag:N, tags:N or last:N",
+	  parse_content },
 	{ "ADVICE", "an advice", parse_advice },
 	{ "FILE", "a file of /sys/kernel/mm/ksm", parse_file },
 	{ "WHAT", "a kind of allocation", parse_what },
@@ -436,7 +437,7 @@ static const struct kind {
 	{ "NODE", "the number of a NUMA node", parse_node },
 	{ "NODES", "1 to 16 NUMA nodes", parse_nodes },
 	{ "GEOMETRY", "a page-table shape", parse_geometry },
-	{ "TIME", "a time with its unit: ns, us, ms, s, m or h", parse_time },
+	{ "TIME", "a whole number with its unit: ns, us, ms, s, m or h", parse_time },
 };
 
 /* a|b|c: which one @word is */
@@ -484,11 +485,12 @@ static int refuse_missing(struct parse *p, struct sim_word argument)
 {
 	const struct kind *kind = kind_of(argument);
 	const struct ksmsim_row *row = &operations[p->op->id];
+	const char *end = p->line->text + p->line->length;
 
 	if (kind)
-		return sim_refuse(p->run, p->line->text + p->line->length,
-				  "expected %s here (%s %s)", kind->expected, row->name, row->file);
-	return sim_refuse(p->run, p->line->text + p->line->length, "expected %.*s here (%s %s)",
+		return sim_refuse(p->run, end, "the line ends; expected %s (%s %s)", kind->expected,
+				  row->name, row->file);
+	return sim_refuse(p->run, end, "the line ends; expected %.*s (%s %s)",
 			  SIM_WORD_ARG(argument), row->name, row->file);
 }
 
@@ -511,16 +513,17 @@ static struct sim_word signature_next(const char **signature, bool *optional)
 	return word;
 }
 
-static unsigned option_bit(struct sim_word name)
-{
-	static const char *const names[] = {
+static const char *const option_names[] = {
 #define OPTION(name) #name,
 #include "options.def"
-	};
+};
+
+static unsigned option_bit(struct sim_word name)
+{
 	unsigned i;
 
 	for (i = 0; i + 1 < SIM_OPTION_NR; i++)
-		if (sim_word_is(name, names[i]))
+		if (sim_word_is(name, option_names[i]))
 			break;
 	return 1u << i;
 }
@@ -539,40 +542,73 @@ static bool is_named(struct sim_word argument)
 	return argument.length && argument.text[0] >= 'a' && argument.text[0] <= 'z';
 }
 
+/* The option of this name; nothing if the signature has none. */
+static struct sim_word option_find(const char *signature, struct sim_word name)
+{
+	struct sim_word argument, option;
+	bool optional;
+
+	for (;;) {
+		argument = signature_next(&signature, &optional);
+		option = name_part(argument);
+		if (!argument.length ||
+		    (optional && is_named(argument) && option.length == name.length &&
+		     !memcmp(option.text, name.text, name.length)))
+			return argument;
+	}
+}
+
+/* i-th option of a signature, for sim_nearest() */
+static const char *option_name(const void *signature, size_t i)
+{
+	size_t bit;
+
+	for (bit = 0; bit < SIM_OPTION_NR; bit++) {
+		const struct sim_word name = { option_names[bit], strlen(option_names[bit]) };
+
+		if (option_find(signature, name).length && !i--)
+			return option_names[bit];
+	}
+	return NULL;
+}
+
+static int refuse_option(struct parse *p, struct sim_word name)
+{
+	const struct ksmsim_row *row = &operations[p->op->id];
+	const char *guess = nearest(name, option_name, row->file);
+	const int length = name.length > SIM_NAME_MAX ? (int)SIM_NAME_MAX : (int)name.length;
+
+	if (guess)
+		return sim_refuse(p->run, name.text, "unknown option '%.*s'; did you mean '%s'?",
+				  length, name.text, guess);
+	return sim_refuse(p->run, name.text, "'%.*s' is one argument too many (%s %s)", length,
+			  name.text, row->name, row->file);
+}
+
 /* One name=value or flag behind the positions. */
 static int parse_option(struct parse *p, const char *signature, struct sim_word word)
 {
 	const struct sim_word name = name_part(word);
-	const struct ksmsim_row *row = &operations[p->op->id];
-	const int length = name.length > SIM_NAME_MAX ? (int)SIM_NAME_MAX : (int)name.length;
-	struct sim_word argument, value, option;
-	bool optional;
-	unsigned bit;
+	const unsigned bit = option_bit(name);
+	struct sim_word argument = option_find(signature, name);
+	const size_t length = name_part(argument).length;
 
-	for (;;) {
-		argument = signature_next(&signature, &optional);
-		if (!argument.length)
-			return sim_refuse(p->run, word.text,
-					  "'%.*s' is one argument too many (%s %s)", length,
-					  word.text, row->name, row->file);
-		option = name_part(argument);
-		if (optional && is_named(argument) && option.length == name.length &&
-		    !memcmp(option.text, name.text, name.length))
-			break;
-	}
-	bit = option_bit(name);
+	if (!argument.length)
+		return refuse_option(p, name);
 	if (p->op->options & bit)
-		return sim_refuse(p->run, word.text, "%.*s is given twice", length, name.text);
+		return sim_refuse(p->run, word.text, "%.*s is given twice", SIM_WORD_ARG(name));
 	p->op->options |= bit;
-	if ((option.length == argument.length) != (name.length == word.length))
-		return sim_refuse(p->run, word.text, "expected %.*s (%s %s)",
-				  SIM_WORD_ARG(argument), row->name, row->file);
+	if ((length == argument.length) != (name.length == word.length))
+		return sim_refuse(p->run, word.text,
+				  "'%.*s' is not how it is written; expected %.*s",
+				  SIM_WORD_ARG(word), SIM_WORD_ARG(argument));
 	if (name.length == word.length)
 		return 0;
-	argument.text += option.length + 1;
-	argument.length -= option.length + 1;
-	value = (struct sim_word){ word.text + name.length + 1, word.length - name.length - 1 };
-	return parse_argument(p, argument, value);
+	argument.text += length + 1;
+	argument.length -= length + 1;
+	word.text += name.length + 1;
+	word.length -= name.length + 1;
+	return parse_argument(p, argument, word);
 }
 
 static int parse_arguments(struct parse *p)
@@ -609,11 +645,14 @@ static int check_op(struct parse *p)
 {
 	struct sim_op *op = p->op;
 	const uint64_t page = p->run->world.page;
+	const struct sim_region *region = NULL;
 	const bool by_page =
 		op->id == SIM_OP_fill || op->id == SIM_OP_poke || op->id == SIM_OP_touch ||
 		op->id == SIM_OP_read || op->id == SIM_OP_check || op->id == SIM_OP_pin ||
 		op->id == SIM_OP_unpin || op->id == SIM_OP_migrate || op->id == SIM_OP_swapout;
 
+	if (op->id == SIM_OP_mmap)
+		region = sim_world_region(&p->run->world, op->process, p->line->words[2]);
 	if (by_page && (op->vaddr % page || op->length % page))
 		return sim_refuse(p->run, p->line->words[2].text, "%s needs whole pages",
 				  operations[op->id].name);
@@ -622,8 +661,8 @@ static int check_op(struct parse *p)
 	if (op->id == SIM_OP_poke && (op->offset > page || op->size > page - op->offset))
 		return sim_refuse(p->run, p->line->words[3].text,
 				  "these bytes are not all in one page");
-	if (op->id == SIM_OP_mmap && !(op->options & SIM_OPTION(fixed)) &&
-	    sim_world_region(&p->run->world, op->process, p->line->words[2]))
+	if (op->id == SIM_OP_mmap && !(op->options & SIM_OPTION(fixed)) && region &&
+	    !region->refused)
 		return sim_refuse(p->run, p->line->words[2].text,
 				  "there is a region %s already; with fixed its name moves",
 				  op->target);

@@ -123,6 +123,9 @@ static bool learn_mmap(struct sim_run *run, const struct sim_op *op)
 
 	if (!(op->options & SIM_OPTION(at)))
 		sim_world_placed(&run->world, op->process, op->vaddr, length);
+	if (run->result < 0)
+		return op->vaddr == 0 ||
+		       sim_world_refused(&run->world, op->process, op->target, op->vaddr, length);
 	return sim_world_mapped(&run->world, op->process, op->target, (uint64_t)run->result,
 				length);
 }
@@ -200,7 +203,7 @@ static int learn(struct sim_run *run, const struct sim_op *op)
 {
 	bool done = true;
 
-	if (run->result < 0)
+	if (run->result < 0 && op->id != SIM_OP_mmap)
 		return 0;
 	switch (op->id) {
 	case SIM_OP_proc:

@@ -150,7 +150,8 @@ static void *allocate(void *self, void *ptr, size_t old, size_t bytes)
 	return new;
 }
 
-static void charge(lua_State *lua, uint64_t instructions)
+/* @level: of the function that runs, for the message: 0 in a hook, 1 in a C function */
+static void charge(lua_State *lua, uint64_t instructions, int level)
 {
 	struct script *script = script_of(lua);
 
@@ -160,19 +161,22 @@ static void charge(lua_State *lua, uint64_t instructions)
 	}
 	script->left = 0;
 	lua_sethook(lua, lua_gethook(lua), LUA_MASKCOUNT, 1);
-	luaL_error(lua, "the script ran more instructions than the limit (--lua-limit)");
+	luaL_where(lua, level);
+	lua_pushstring(lua, "the script ran more instructions than the limit (--lua-limit)");
+	lua_concat(lua, 2);
+	lua_error(lua);
 }
 
 static void hook(lua_State *lua, lua_Debug *debug)
 {
 	(void)debug;
-	charge(lua, HOOK_EVERY);
+	charge(lua, HOOK_EVERY, 0);
 }
 
 /* A new coroutine has a count of its own, so each costs one period of the hook. */
 static int coroutine_create(lua_State *lua)
 {
-	charge(lua, HOOK_EVERY);
+	charge(lua, HOOK_EVERY, 1);
 	lua_pushvalue(lua, lua_upvalueindex(1));
 	lua_insert(lua, 1);
 	lua_call(lua, lua_gettop(lua) - 1, LUA_MULTRET);
@@ -568,8 +572,10 @@ static int died(struct script *script, int status)
 		return sim_fail_with(run, SIM_EINPUT, "the script needs more than %zu bytes",
 				     script->bytes_max);
 	text = lua_type(script->lua, -1) == LUA_TSTRING ? lua_tostring(script->lua, -1) : NULL;
-	if (text)
+	if (text && !strncmp(text, run->name, strlen(run->name)))
 		snprintf(run->error, sizeof(run->error), "%s", text);
+	else if (text)
+		snprintf(run->error, sizeof(run->error), "%s: %s", run->name, text);
 	else
 		snprintf(run->error, sizeof(run->error), "%s: error() with a %s", run->name,
 			 luaL_typename(script->lua, -1));

@@ -119,7 +119,7 @@ const char *sim_word_time(struct sim_word word, uint64_t *ns)
 		if (sim_word_is(unit, units[i].name))
 			break;
 	if (i == sizeof(units) / sizeof(*units))
-		return "needs a whole number and a unit ns, us, ms, s, m or h";
+		return "is no time";
 	wrong = sim_word_number(word, &number);
 	if (wrong)
 		return wrong;
@@ -170,7 +170,7 @@ const char *sim_word_content(struct sim_word word, struct ksmsim_content *conten
 		content->kind = kinds[i].kind;
 		return content->value > kinds[i].max ? "has a byte above 255" : NULL;
 	}
-	return "is no content: zero, byte:N, word:N, seed:N, seeds:N, tag:N, tags:N or last:N";
+	return "is no content";
 }
 
 bool sim_word_is_name(struct sim_word word)

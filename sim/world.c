@@ -239,7 +239,28 @@ bool sim_world_mapped(struct sim_world *world, uint32_t process, const char *nam
 		else if (!old->gone && !strcmp(old->name, name))
 			old->gone = true;
 	}
-	mm->regions[mm->nr++] = (struct sim_region){ name, vaddr, length, false };
+	mm->regions[mm->nr++] =
+		(struct sim_region){ .name = name, .vaddr = vaddr, .length = length };
+	return true;
+}
+
+/*
+ * A refused mapping keeps its name and place, so that what follows gets the
+ * kernel's answer too, and every other region is where it is on a kernel that
+ * does not refuse.
+ */
+bool sim_world_refused(struct sim_world *world, uint32_t process, const char *name, uint64_t vaddr,
+		       uint64_t length)
+{
+	struct sim_mm *mm = sim_world_mm(world, process);
+
+	if (sim_world_region(world, process, (struct sim_word){ name, strlen(name) }))
+		return true;
+	if (!sim_grow(world->mem, &mm->regions, &mm->capacity, mm->nr, sizeof(*mm->regions)))
+		return false;
+	mm->regions[mm->nr++] = (struct sim_region){
+		.name = name, .vaddr = vaddr, .length = length, .refused = true
+	};
 	return true;
 }
 

@@ -18,7 +18,8 @@
 struct sim_region {
 	const char *name; /* interned */
 	uint64_t vaddr, length;
-	bool gone; /* unmapped; still names what KSM has not dropped yet */
+	bool gone;    /* unmapped; still names what KSM has not dropped yet */
+	bool refused; /* the kernel refused the mapping: the place where it would be */
 };
 
 /* One address space. It outlives its process: items are dropped later. */
@@ -73,6 +74,8 @@ bool sim_world_born(struct sim_world *world, const char *name, uint64_t mm_id, u
 bool sim_world_exec(struct sim_world *world, uint32_t process, uint64_t mm_id);
 bool sim_world_mapped(struct sim_world *world, uint32_t process, const char *name, uint64_t vaddr,
 		      uint64_t length);
+bool sim_world_refused(struct sim_world *world, uint32_t process, const char *name, uint64_t vaddr,
+		       uint64_t length);
 void sim_world_unmapped(struct sim_world *world, uint32_t process, uint64_t vaddr, uint64_t length);
 
 /* The next free place for @length bytes; UINT64_MAX: none. */
