@@ -2,7 +2,8 @@
  * mm_check.c - floor 4: is all of the address spaces true?
  *
  * Counts from the page tables what frames, slots and mms keep as numbers, and
- * compares. O(all entries and frames); for tests and ksmsim_check().
+ * compares; the numbers in front are those of docs/INVARIANTS.md. O(all entries
+ * and frames); for tests and ksmsim_check().
  *
  *   entries -> maps per frame, entries per swap slot, rss and swap of each mm
  */
@@ -12,7 +13,8 @@ struct count {
 	struct ks_system *sys;
 	struct ks_map maps;  /* pfn -> entries */
 	struct ks_map slots; /* swap slot -> entries */
-	uint64_t anon, file, swap;
+	uint64_t anon, file, swap, ksm_zero;
+	uint64_t all_ksm_zero; /* of all mms */
 };
 
 static void add_one(struct ks_env *env, struct ks_map *map, uint32_t key)
@@ -37,16 +39,16 @@ static const char *check_anon(struct count *c, const struct ks_vma *vma, struct 
 	const struct ks_frame *frame;
 
 	if (pte.pfn <= KS_PFN_ZERO || !ks_frame_live(frames, pte.pfn))
-		return "an entry maps a frame that is free";
+		return "I6: an entry maps a frame that is free";
 	frame = ks_frame(frames, pte.pfn);
 	if (vma->flags & KS_VM_SHARED || !vma->anon_vma)
-		return "an anonymous page is mapped by a VMA without anon_vma";
+		return "I10: an anonymous page is mapped by a VMA without anon_vma";
 	if (pte.bits & KS_PTE(WRITE) && !ks_frame_test(frame, KS_FRAME_EXCLUSIVE))
-		return "a writable entry maps an anonymous page that is not exclusive";
+		return "I8: a writable entry maps an anonymous page that is not exclusive";
 	if (pte.bits & KS_PTE(WRITE) && !(vma->flags & KS_VM_WRITE))
-		return "a writable entry lies in a VMA that forbids writing";
+		return "I10: a writable entry lies in a VMA that forbids writing";
 	if (pte.bits & KS_PTE(WRITE) && ks_frame_test(frame, KS_FRAME_KSM))
-		return "a KSM page is mapped writable";
+		return "I3: a KSM page is mapped writable";
 	c->anon++;
 	add_one(c->sys->env, &c->maps, pte.pfn);
 	return NULL;
@@ -55,26 +57,27 @@ static const char *check_anon(struct count *c, const struct ks_vma *vma, struct 
 static const char *check_entry(struct count *c, const struct ks_vma *vma, struct ks_pte pte)
 {
 	if (!vma)
-		return "an entry lies outside of all VMAs";
+		return "I10: an entry lies outside of all VMAs";
 	if (pte.bits & KS_PTE(NONPRESENT)) {
 		if (pte.bits & KS_PTE(PRESENT))
-			return "an entry is present and swapped out";
+			return "I12: an entry is present and swapped out";
 		c->swap++;
 		add_one(c->sys->env, &c->slots, pte.pfn);
 		return NULL;
 	}
 	if (!(pte.bits & KS_PTE(PRESENT)))
-		return "an entry is neither none, present nor swapped out";
+		return "I9: an entry is neither none, present nor swapped out";
 	if (pte.bits & KS_PTE(FILE)) {
 		c->file++;
-		return vma->file ? NULL : "a file page is mapped by an anonymous VMA";
+		return vma->file ? NULL : "I11: a file page is mapped by an anonymous VMA";
 	}
 	if (!(pte.bits & KS_PTE(SPECIAL)))
 		return check_anon(c, vma, pte);
 	if (pte.pfn != KS_PFN_ZERO || pte.bits & KS_PTE(WRITE))
-		return "a zero page entry is writable or maps something else";
+		return "I13: a zero page entry is writable or maps something else";
+	c->ksm_zero += ks_pte_is_ksm_zero(pte);
 	if (ks_pte_is_ksm_zero(pte) && !c->sys->env->feature[KS_FEAT_zero_tracking])
-		return "a zero page entry is marked, though nothing tracks it";
+		return "I13: a zero page entry is marked, though nothing tracks it";
 	return NULL;
 }
 
@@ -101,13 +104,13 @@ static const char *check_mm(struct count *c, const struct ks_mm *mm)
 
 	if (!mm->alive)
 		return mm->nr_vmas || mm->rss_anon || mm->rss_file || mm->swap_pages || mm->pt.root
-			       ? "a dead mm still has memory"
+			       ? "I11: a dead mm still has memory"
 			       : NULL;
 	if (!ks_mm_check_vmas(mm))
-		return "VMAs overlap or are out of order, or their anon_vma is wrong";
+		return "I10: VMAs overlap or are out of order, or their anon_vma is wrong";
 	if (!ks_pgtable_check(&c->sys->tables, &mm->pt))
-		return "a page table is broken";
-	c->anon = c->file = c->swap = 0;
+		return "I9: a page table is broken";
+	c->anon = c->file = c->swap = c->ksm_zero = 0;
 	ks_walk_start(&walk, &c->sys->tables, &mm->pt, 0,
 		      UINT64_C(1) << (geo->shift[0] + geo->bits[0]));
 	while (!wrong && ks_walk_leaf(&walk))
@@ -115,10 +118,14 @@ static const char *check_mm(struct count *c, const struct ks_mm *mm)
 	if (wrong)
 		return wrong;
 	if (c->anon != mm->rss_anon)
-		return "rss_anon is not the number of anonymous pages mapped";
+		return "I11: rss_anon is not the number of anonymous pages mapped";
 	if (c->file != mm->rss_file)
-		return "rss_file is not the number of file pages mapped";
-	return c->swap == mm->swap_pages ? NULL : "swap_pages is not the number of swap entries";
+		return "I11: rss_file is not the number of file pages mapped";
+	if ((int64_t)c->ksm_zero > mm->ksm_zero_pages)
+		return "I13: ksm_zero_pages of an mm is less than its marked entries";
+	c->all_ksm_zero += c->ksm_zero;
+	return c->swap == mm->swap_pages ? NULL
+					 : "I12: swap_pages is not the number of swap entries";
 }
 
 /* ---- frames and slots ---- */
@@ -131,17 +138,17 @@ static const char *check_frame(struct count *c, ks_pfn pfn)
 	const uint64_t *slot = ks_map_find(&c->sys->swap_cache, pfn);
 
 	if (maps != count_of(&c->maps, pfn))
-		return "a frame's mapcount is not the number of entries that map it";
+		return "I2: a frame's mapcount is not the number of entries that map it";
 	if (ks_frame_refs(frames, pfn) < maps || !ks_frame_refs(frames, pfn))
-		return "a frame has fewer references than mappings, or none";
+		return "I1: a frame has fewer references than mappings, or none";
 	if (ks_frame_test(frame, KS_FRAME_EXCLUSIVE) && maps > 1)
-		return "an exclusive frame is mapped more than once";
+		return "I8: an exclusive frame is mapped more than once";
 	if (ks_frame_test(frame, KS_FRAME_EXCLUSIVE) && ks_frame_test(frame, KS_FRAME_KSM))
-		return "a KSM page is exclusive";
+		return "I8: a KSM page is exclusive";
 	if (ks_frame_test(frame, KS_FRAME_SWAPCACHE) != !!slot)
-		return "the swap cache and the frame's flag differ";
+		return "I1: the swap cache and the frame's flag differ";
 	if (slot && ks_swap_slot(c->sys, (uint32_t)*slot)->cached != pfn)
-		return "a swap slot does not know its cached frame";
+		return "I12: a swap slot does not know its cached frame";
 	return NULL;
 }
 
@@ -161,7 +168,7 @@ static const char *check_frames(struct count *c)
 				return wrong;
 		}
 	}
-	return ks_frames_check(frames) ? NULL : "the frames' own lists are broken";
+	return ks_frames_check(frames) ? NULL : "I6: the frames' own lists are broken";
 }
 
 /* Slots without entries exist only for cached frames, and every slot has one or the other. */
@@ -174,7 +181,7 @@ static const char *check_slots(struct count *c)
 		const uint64_t *pair = c->slots.slots + 2 * (size_t)i;
 
 		if (pair[0] && ks_swap_slot(sys, (uint32_t)pair[0])->count != pair[1])
-			return "a swap slot's count is not the number of its entries";
+			return "I12: a swap slot's count is not the number of its entries";
 	}
 	for (uint32_t i = 0; i < sys->swap_cache.capacity; i++) {
 		const uint64_t *pair = sys->swap_cache.slots + 2 * (size_t)i;
@@ -182,14 +189,14 @@ static const char *check_slots(struct count *c)
 		if (pair[0] && !count_of(&c->slots, (uint32_t)pair[1]))
 			idle++;
 	}
-	return c->slots.nr + idle == sys->swap.live ? NULL : "a swap slot is lost";
+	return c->slots.nr + idle == sys->swap.live ? NULL : "I12: a swap slot is lost";
 }
 
 static const char *check_pins(const struct ks_system *sys, const struct ks_mm *mm)
 {
 	for (uint32_t i = 0; i < mm->nr_pins; i++) {
 		if (!ks_frame_live(&sys->frames, mm->pins[i].pfn))
-			return "a pinned frame is free";
+			return "I1: a pinned frame is free";
 	}
 	return NULL;
 }
@@ -204,7 +211,7 @@ static const char *check_mms(struct count *c)
 		const char *wrong;
 
 		if (i > 0 && sys->mms[i - 1]->id >= sys->mms[i]->id)
-			return "mms are out of order";
+			return "I21: mms are out of order";
 		wrong = check_mm(c, sys->mms[i]);
 		if (!wrong)
 			wrong = check_pins(sys, sys->mms[i]);
@@ -219,12 +226,14 @@ const char *ks_system_check(struct ks_system *sys)
 	struct count c = { .sys = sys };
 	const char *wrong = check_mms(&c);
 
+	if (!wrong && c.all_ksm_zero > sys->env->count[KSMSIM_COUNT_ksm_zero_pages])
+		wrong = "I13: ksm_zero_pages is less than the marked entries";
 	if (!wrong)
 		wrong = check_frames(&c);
 	if (!wrong)
 		wrong = check_slots(&c);
 	if (!wrong && !ks_contents_check(&sys->contents))
-		wrong = "the contents are broken";
+		wrong = "I7: the contents are broken";
 	ks_map_destroy(sys->env, &c.maps);
 	ks_map_destroy(sys->env, &c.slots);
 	return wrong;
