@@ -23,126 +23,9 @@ struct parse {
 	struct sim_run *run;
 	const struct sim_line *line;
 	struct sim_op *op;
-	struct sim_word *optional; /* words of the signature after the positions */
-	const char *expected;	   /* by the argument that is being read */
-	const char *argument;	   /* word of the signature, terminated copy */
+	const struct ksmsim_row *row; /* of the operation: name, signature (as file) */
+	const char *expected;	      /* by the argument that is being read */
 };
-
-static const struct ksmsim_row operations[] = {
-#define OP(name, signature, doc) { #name, signature, "", doc },
-#include "ops.def"
-};
-
-static const struct ksmsim_row figures[] = {
-#define FIGURE(name, field, unit, doc) { #name, "", unit, doc },
-#include "figures.def"
-};
-
-static const struct ksmsim_row knobs[] = {
-#define KNOB(name, file, def, min, max, parse, feature, unit, doc) { #name, file, "", doc },
-#include "ksmsim/knobs.def"
-};
-
-const struct ksmsim_row *sim_operations(size_t *nr)
-{
-	*nr = sizeof(operations) / sizeof(*operations);
-	return operations;
-}
-
-const struct ksmsim_row *sim_figures(size_t *nr)
-{
-	*nr = sizeof(figures) / sizeof(*figures);
-	return figures;
-}
-
-struct rows {
-	const struct ksmsim_row *row;
-	size_t nr;
-};
-
-static const char *row_name(const void *self, size_t i)
-{
-	const struct rows *rows = self;
-
-	return i < rows->nr ? rows->row[i].name : NULL;
-}
-
-static const struct rows operation_rows = { operations, SIM_OP_NR };
-
-/* Index of the row, or its number of rows. */
-static size_t row_find(const struct rows *rows, struct sim_word word)
-{
-	size_t i;
-
-	for (i = 0; i < rows->nr; i++)
-		if (sim_word_is(word, rows->row[i].name))
-			break;
-	return i;
-}
-
-const char *sim_table_name(const void *self, size_t i)
-{
-	const enum ksmsim_table *table = self;
-	size_t nr;
-	const struct ksmsim_row *rows = ksmsim_table_rows(*table, &nr);
-
-	return i < nr ? rows[i].name : NULL;
-}
-
-static size_t table_find(enum ksmsim_table table, struct sim_word word, bool *found)
-{
-	struct rows rows;
-	size_t i;
-
-	rows.row = ksmsim_table_rows(table, &rows.nr);
-	i = row_find(&rows, word);
-	*found = i < rows.nr;
-	return i;
-}
-
-unsigned sim_counter_of(struct sim_word word)
-{
-	bool found;
-	const size_t i = table_find(KSMSIM_TABLE_COUNTERS, word, &found);
-
-	return found ? (unsigned)i : KSMSIM_COUNT_NR;
-}
-
-unsigned sim_figure_of(struct sim_word word)
-{
-	const struct rows rows = { figures, SIM_FIGURE_NR };
-
-	return (unsigned)row_find(&rows, word);
-}
-
-int64_t sim_figure_get(const struct ksmsim_process *process, unsigned figure)
-{
-	switch (figure) {
-#define FIGURE(name, field, unit, doc) \
-	case SIM_FIGURE_##name:        \
-		return (int64_t)process->field;
-#include "figures.def"
-	default:
-		return 0;
-	}
-}
-
-const char *sim_file_of(struct sim_word word)
-{
-	static const char *const read_only[] = {
-#define COUNTER(name, kind, file, feature, unit, doc) file,
-#include "ksmsim/counters.def"
-	};
-	size_t i;
-
-	for (i = 0; i < sizeof(knobs) / sizeof(*knobs); i++)
-		if (sim_word_is(word, knobs[i].name) || sim_word_is(word, knobs[i].file))
-			return knobs[i].file;
-	for (i = 0; i < sizeof(read_only) / sizeof(*read_only); i++)
-		if (!strncmp(read_only[i], "ksm/", 4) && sim_word_is(word, read_only[i] + 4))
-			return read_only[i];
-	return NULL;
-}
 
 /* ---- refusing a word ---- */
 
@@ -169,7 +52,7 @@ static int refuse_word(struct parse *p, struct sim_word word, const char *why)
 	const int length = word.length > SIM_NAME_MAX ? (int)SIM_NAME_MAX : (int)word.length;
 
 	return sim_refuse(p->run, word.text, "'%.*s' %s; expected %s (%s %s)", length, word.text,
-			  why, p->expected, operations[p->op->id].name, operations[p->op->id].file);
+			  why, p->expected, p->row->name, p->row->file);
 }
 
 /* ---- kinds of arguments ---- */
@@ -332,10 +215,12 @@ static int parse_content(struct parse *p, struct sim_word word)
 static int parse_row(struct parse *p, struct sim_word word, enum ksmsim_table table,
 		     const char *what, size_t *row)
 {
-	bool found;
+	const struct sim_rows rows = sim_table_rows(table);
 
-	*row = table_find(table, word, &found);
-	return found ? 0 : refuse_name(p->run, word, what, nearest(word, sim_table_name, &table));
+	*row = sim_rows_find(&rows, word);
+	return *row < rows.nr
+		       ? 0
+		       : refuse_name(p->run, word, what, nearest(word, sim_rows_name, &rows));
 }
 
 static int parse_advice(struct parse *p, struct sim_word word)
@@ -484,7 +369,7 @@ static int parse_argument(struct parse *p, struct sim_word argument, struct sim_
 static int refuse_missing(struct parse *p, struct sim_word argument)
 {
 	const struct kind *kind = kind_of(argument);
-	const struct ksmsim_row *row = &operations[p->op->id];
+	const struct ksmsim_row *row = p->row;
 	const char *end = p->line->text + p->line->length;
 
 	if (kind)
@@ -574,7 +459,7 @@ static const char *option_name(const void *signature, size_t i)
 
 static int refuse_option(struct parse *p, struct sim_word name)
 {
-	const struct ksmsim_row *row = &operations[p->op->id];
+	const struct ksmsim_row *row = p->row;
 	const char *guess = nearest(name, option_name, row->file);
 	const int length = name.length > SIM_NAME_MAX ? (int)SIM_NAME_MAX : (int)name.length;
 
@@ -613,7 +498,7 @@ static int parse_option(struct parse *p, const char *signature, struct sim_word 
 
 static int parse_arguments(struct parse *p)
 {
-	const char *signature = operations[p->op->id].file;
+	const char *signature = p->row->file;
 	const struct sim_line *line = p->line;
 	struct sim_word argument;
 	bool optional;
@@ -636,7 +521,7 @@ static int parse_arguments(struct parse *p)
 			return error;
 	}
 	for (; !error && i < line->nr; i++)
-		error = parse_option(p, operations[p->op->id].file, line->words[i]);
+		error = parse_option(p, p->row->file, line->words[i]);
 	return error;
 }
 
@@ -655,7 +540,7 @@ static int check_op(struct parse *p)
 		region = sim_world_region(&p->run->world, op->process, p->line->words[2]);
 	if (by_page && (op->vaddr % page || op->length % page))
 		return sim_refuse(p->run, p->line->words[2].text, "%s needs whole pages",
-				  operations[op->id].name);
+				  p->row->name);
 	if (op->id == SIM_OP_machine && p->run->nr_operations)
 		return sim_refuse(p->run, p->line->text, "machine must be the first operation");
 	if (op->id == SIM_OP_poke && (op->offset > page || op->size > page - op->offset))
@@ -672,18 +557,21 @@ static int check_op(struct parse *p)
 int sim_op_parse(struct sim_run *run, const struct sim_line *line, struct sim_op *op)
 {
 	struct parse p = { .run = run, .line = line, .op = op };
-	const size_t id = row_find(&operation_rows, line->words[0]);
+	const struct sim_word name = line->words[0];
+	const struct sim_rows operations = sim_operation_rows();
+	const size_t id = sim_rows_find(&operations, name);
 	int error;
 
 	memset(op, 0, sizeof(*op));
 	if (id == SIM_OP_NR)
-		return refuse_name(run, line->words[0], "operation",
-				   nearest(line->words[0], row_name, &operation_rows));
+		return refuse_name(run, name, "operation",
+				   nearest(name, sim_rows_name, &operations));
 	op->id = (enum sim_op_id)id;
 	op->line = line->text;
 	op->times = 1;
 	op->size = op->id == SIM_OP_poke ? 1 : 0;
 	op->choice = op->id == SIM_OP_mmap ? SIM_PROT_rw : 0;
+	p.row = &operations.row[id];
 	error = parse_arguments(&p);
 	return error ? error : check_op(&p);
 }

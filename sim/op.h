@@ -89,6 +89,18 @@ int sim_range_parse(struct sim_run *run, uint32_t process, struct sim_word word,
 /* A living process. */
 int sim_process_parse(struct sim_run *run, struct sim_word word, uint32_t *process);
 
+/* A table, to look a name up in. */
+struct sim_rows {
+	const struct ksmsim_row *row;
+	size_t nr;
+};
+struct sim_rows sim_operation_rows(void);
+struct sim_rows sim_table_rows(enum ksmsim_table table);
+/* The row's index, or the number of rows. */
+size_t sim_rows_find(const struct sim_rows *rows, struct sim_word word);
+/* For sim_nearest(). */
+const char *sim_rows_name(const void *rows, size_t i);
+
 /* The file of a knob or of a figure of KSM, given by name or by its path; or NULL. */
 const char *sim_file_of(struct sim_word word);
 /* Index of a counter, or KSMSIM_COUNT_NR. */

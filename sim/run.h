@@ -56,6 +56,9 @@ int sim_expect(struct sim_run *run, const struct sim_op *op, bool *held);
 /* What a file says: a line, or of "[none] scan-time" the word in brackets. */
 struct sim_word sim_file_value(const char *text);
 
+/* lua_prelude.c */
+extern const char sim_lua_prelude[];
+
 /* observe.c */
 int sim_observe_begin(struct sim_run *run);
 int sim_observe_op(struct sim_run *run, const struct sim_op *op, const bool *held);

@@ -10,7 +10,7 @@
  * The sandbox has no clock, file, process or code loading, and nothing whose
  * order or value differs from run to run: pairs() is sorted, table.sort() is
  * stable, math.random() is seeded, tostring() of a table has no address. What
- * can be written in Lua for that is in the prelude below.
+ * can be written in Lua for that is in lua_prelude.c.
  *
  * Limits: instructions by a count hook (which also fires inside pcall, and at
  * every instruction once the limit is reached, so it cannot be caught for
@@ -35,84 +35,6 @@ struct script {
 	struct sim_buf text; /* of the call that runs */
 	char chunk[4096];
 };
-
-static const char prelude[] =
-	"local type, error, rawget, next, tostring_, format, setmt, select, getmt =\n"
-	"  type, error, rawget, next, tostring, string.format, setmetatable, select, getmetatable\n"
-	"local rank = {number = 1, string = 2, boolean = 3}\n"
-	"local function before(a, b)\n"
-	"  local ra, rb = rank[type(a)], rank[type(b)]\n"
-	"  if ra ~= rb then return ra < rb end\n"
-	"  if ra == 3 then return not a and b end\n"
-	"  return a < b\n"
-	"end\n"
-	"local function merge_sort(t, n, less)\n"
-	"  local from, to, width = t, {}, 1\n"
-	"  while width < n do\n"
-	"    for low = 1, n, 2 * width do\n"
-	"      local mid, high = low + width, low + 2 * width\n"
-	"      if mid > n + 1 then mid = n + 1 end\n"
-	"      if high > n + 1 then high = n + 1 end\n"
-	"      local i, j = low, mid\n"
-	"      for k = low, high - 1 do\n"
-	"        if i < mid and (j >= high or not less(from[j], from[i])) then\n"
-	"          to[k] = from[i]; i = i + 1\n"
-	"        else\n"
-	"          to[k] = from[j]; j = j + 1\n"
-	"        end\n"
-	"      end\n"
-	"    end\n"
-	"    from, to, width = to, from, 2 * width\n"
-	"  end\n"
-	"  if from ~= t then for i = 1, n do t[i] = from[i] end end\n"
-	"end\n"
-	"local function plain_less(a, b) return a < b end\n"
-	"table.sort = function(t, less) merge_sort(t, #t, less or plain_less) end\n"
-	"pairs = function(t)\n"
-	"  local m = getmt(t)\n"
-	"  if type(m) == 'table' and rawget(m, '__pairs') then return rawget(m, '__pairs')(t) end\n"
-	"  local keys, n = {}, 0\n"
-	"  for k in next, t do\n"
-	"    if not rank[type(k)] then error('pairs: a key that is a ' .. type(k) ..\n"
-	"      ' has no order', 2) end\n"
-	"    n = n + 1; keys[n] = k\n"
-	"  end\n"
-	"  merge_sort(keys, n, before)\n"
-	"  local i = 0\n"
-	"  return function()\n"
-	"    while i < n do\n"
-	"      i = i + 1\n"
-	"      local v = t[keys[i]]\n"
-	"      if v ~= nil then return keys[i], v end\n"
-	"    end\n"
-	"  end, t, nil\n"
-	"end\n"
-	"local plain = {number = 1, string = 1, boolean = 1, ['nil'] = 1}\n"
-	"tostring = function(v)\n"
-	"  if plain[type(v)] then return tostring_(v) end\n"
-	"  local m = getmt(v)\n"
-	"  if type(m) == 'table' and rawget(m, '__tostring') then return tostring_(v) end\n"
-	"  return type(v)\n"
-	"end\n"
-	"string.format = function(f, ...)\n"
-	"  local a, n = {...}, select('#', ...)\n"
-	"  for i = 1, n do if not plain[type(a[i])] then a[i] = tostring(a[i]) end end\n"
-	"  if type(f) == 'string' and f:gsub('%%%%', ''):find('%%[-+ #0%d.]*p') then\n"
-	"    error('string.format: %p is an address of this program', 2)\n"
-	"  end\n"
-	"  return format(f, table.unpack(a, 1, n))\n"
-	"end\n"
-	"setmetatable = function(t, m)\n"
-	"  if type(m) == 'table' and rawget(m, '__gc') ~= nil then\n"
-	"    error('setmetatable: __gc is not available', 2)\n"
-	"  end\n"
-	"  return setmt(t, m)\n"
-	"end\n"
-	"print = function(...)\n"
-	"  local a, n = {...}, select('#', ...)\n"
-	"  for i = 1, n do a[i] = tostring(a[i]) end\n"
-	"  echo(table.concat(a, ' '))\n"
-	"end\n";
 
 static struct script *script_of(lua_State *lua)
 {
@@ -488,7 +410,7 @@ static void open_libraries(lua_State *lua)
 	lua_pushinteger(lua, (lua_Integer)script->run->options.seed);
 	lua_call(lua, 1, 0);
 	lua_pop(lua, 1);
-	if (luaL_loadbufferx(lua, prelude, sizeof(prelude) - 1, "=prelude", "t"))
+	if (luaL_loadbufferx(lua, sim_lua_prelude, strlen(sim_lua_prelude), "=prelude", "t"))
 		lua_error(lua);
 	lua_call(lua, 0, 0);
 	forget(lua, LUA_GNAME, base);

@@ -1,0 +1,116 @@
+/*
+ * tables.c - rows by name: the tables of sim/ and those of the library.
+ *
+ * What a scenario can name is a row somewhere. A look-up gives the index, which
+ * is also the value of the enum made from the same .def file, or the number of
+ * rows if there is none of that name.
+ */
+#include <string.h>
+
+#include "op.h"
+
+static const struct ksmsim_row operations[] = {
+#define OP(name, signature, doc) { #name, signature, "", doc },
+#include "ops.def"
+};
+
+static const struct ksmsim_row figures[] = {
+#define FIGURE(name, field, unit, doc) { #name, "", unit, doc },
+#include "figures.def"
+};
+
+const struct ksmsim_row *sim_operations(size_t *nr)
+{
+	*nr = sizeof(operations) / sizeof(*operations);
+	return operations;
+}
+
+const struct ksmsim_row *sim_figures(size_t *nr)
+{
+	*nr = sizeof(figures) / sizeof(*figures);
+	return figures;
+}
+
+struct sim_rows sim_operation_rows(void)
+{
+	return (struct sim_rows){ operations, SIM_OP_NR };
+}
+
+struct sim_rows sim_table_rows(enum ksmsim_table table)
+{
+	struct sim_rows rows;
+
+	rows.row = ksmsim_table_rows(table, &rows.nr);
+	return rows;
+}
+
+size_t sim_rows_find(const struct sim_rows *rows, struct sim_word word)
+{
+	size_t i;
+
+	for (i = 0; i < rows->nr; i++)
+		if (sim_word_is(word, rows->row[i].name))
+			break;
+	return i;
+}
+
+const char *sim_rows_name(const void *rows, size_t i)
+{
+	const struct sim_rows *r = rows;
+
+	return i < r->nr ? r->row[i].name : NULL;
+}
+
+const char *sim_table_name(const void *self, size_t i)
+{
+	const enum ksmsim_table *table = self;
+	const struct sim_rows rows = sim_table_rows(*table);
+
+	return sim_rows_name(&rows, i);
+}
+
+unsigned sim_counter_of(struct sim_word word)
+{
+	const struct sim_rows rows = sim_table_rows(KSMSIM_TABLE_COUNTERS);
+
+	return (unsigned)sim_rows_find(&rows, word);
+}
+
+unsigned sim_figure_of(struct sim_word word)
+{
+	const struct sim_rows rows = { figures, SIM_FIGURE_NR };
+
+	return (unsigned)sim_rows_find(&rows, word);
+}
+
+int64_t sim_figure_get(const struct ksmsim_process *process, unsigned figure)
+{
+	switch (figure) {
+#define FIGURE(name, field, unit, doc) \
+	case SIM_FIGURE_##name:        \
+		return (int64_t)process->field;
+#include "figures.def"
+	default:
+		return 0;
+	}
+}
+
+const char *sim_file_of(struct sim_word word)
+{
+	static const struct {
+		const char *name, *file;
+	} files[] = {
+#define KNOB(name, file, def, min, max, parse, feature, unit, doc) { #name, file },
+#include "ksmsim/knobs.def"
+#define COUNTER(name, kind, file, feature, unit, doc) { #name, file },
+#include "ksmsim/counters.def"
+	};
+	size_t i;
+
+	/* counters that are in no file of /sys/kernel/mm have no / in that column */
+	for (i = 0; i < sizeof(files) / sizeof(*files); i++)
+		if (strchr(files[i].file, '/') &&
+		    (sim_word_is(word, files[i].name) || sim_word_is(word, files[i].file)))
+			return files[i].file;
+	return NULL;
+}
