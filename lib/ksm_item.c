@@ -418,8 +418,11 @@ bool ks_item_next(struct ks_ksm *ksm, uint64_t vpn, struct ks_item *item)
 	const unsigned slot = (unsigned)(vpn & (KS_SEG_SLOTS - 1));
 
 	if (!seg_id || seg->vpn > vpn || seg_next_item(ksm, seg, slot) != (int)slot) {
-		if (ks_inject(ksm->env, KSMSIM_INJECT_rmap_item))
+		if (ks_inject(ksm->env, KSMSIM_INJECT_rmap_item)) {
+			if (seg_id && !seg->nr) /* it lost its last item just now */
+				seg_free(ksm, ks_slot(ksm, cursor->slot), cursor->seg_prev, seg_id);
 			return false;
+		}
 		if (!seg_id || seg->vpn > vpn) {
 			const uint32_t next = seg_id;
 
