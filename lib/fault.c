@@ -354,9 +354,8 @@ static long populate_vma(struct ks_system *sys, struct ks_mm *mm, const struct k
 	return 0;
 }
 
-/* Models: mm/gup.c:__mm_populate(), faultin_page_range(). */
-long ks_populate(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end,
-		 enum ks_populate how, bool ignore_errors)
+static long populate(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end,
+		     enum ks_populate how, bool ignore_errors)
 {
 	while (start < end) {
 		const struct ks_vma *vma = ks_vma_find(mm, start);
@@ -377,4 +376,15 @@ long ks_populate(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64
 		start = stop;
 	}
 	return 0;
+}
+
+/* Models: mm/gup.c:__mm_populate(), faultin_page_range(). No page is left in the LRU batch, as
+ * seen on 6.18. */
+long ks_populate(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end,
+		 enum ks_populate how, bool ignore_errors)
+{
+	const long ret = populate(sys, mm, start, end, how, ignore_errors);
+
+	ks_lru_drain_local(sys->env, &sys->frames);
+	return ret;
 }

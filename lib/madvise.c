@@ -111,7 +111,7 @@ static long advise_dontneed(const struct part *p)
 {
 	if (ks_vma_at(p->mm, p->start)->flags & KS_VM_LOCKED)
 		return -EINVAL;
-	ks_lru_drain_local(p->sys->env, &p->sys->frames);
+	ks_lru_drain_for_unmap(p->sys);
 	ks_zap(p->sys, p->mm, p->start, p->end);
 	if (p->sys->env->feature[KS_FEAT_pt_reclaim])
 		reclaim_tables(p);

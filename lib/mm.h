@@ -239,7 +239,9 @@ void ks_zero_page_unmapped(struct ks_system *sys, struct ks_mm *mm);
 /* What @pte stood for loses this one mapping or swap reference: counts and references, after the
  * entry itself was cleared or replaced. */
 void ks_pte_gone(struct ks_system *sys, struct ks_mm *mm, struct ks_pte pte);
-/* Drain the LRU batch, zap, and free the tables that no VMA needs; the VMAs are off the list. */
+/* The local LRU drain of munmap(), MADV_DONTNEED and exit, where the kernel has one. */
+void ks_lru_drain_for_unmap(struct ks_system *sys);
+/* Zap, and free the tables that no VMA needs; the VMAs are off the list. */
 void ks_unmap_region(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end);
 /* true: a zero page entry that KSM placed (PRESENT, SPECIAL and the DIRTY mark, if tracked) */
 static inline bool ks_pte_is_ksm_zero(struct ks_pte pte)

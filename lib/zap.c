@@ -57,13 +57,19 @@ void ks_zap(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t en
 	}
 }
 
+void ks_lru_drain_for_unmap(struct ks_system *sys)
+{
+	if (sys->env->feature[KS_FEAT_unmap_drains_lru])
+		ks_lru_drain_local(sys->env, &sys->frames);
+}
+
 /* Tables may reach into the holes on both sides, up to the next VMAs. */
 void ks_unmap_region(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end)
 {
 	const struct ks_vma *behind = ks_vma_find(mm, start);
 	const uint32_t idx = behind ? (uint32_t)(behind - mm->vmas) : mm->nr_vmas;
 
-	ks_lru_drain_local(sys->env, &sys->frames);
+	ks_lru_drain_for_unmap(sys);
 	ks_zap(sys, mm, start, end);
 	ks_pgtable_free_range(sys->env, &sys->tables, &mm->pt, start, end,
 			      idx > 0 ? mm->vmas[idx - 1].end : 0, behind ? behind->start : 0);

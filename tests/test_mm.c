@@ -482,6 +482,37 @@ static void mlock_reports_holes_rights_and_memory(void **state)
 	assert_int_equal(ks_mlock(&w->sys, mm, MMWORLD_BASE, 0, true), 0);
 }
 
+/* what drains the batch, as a live 6.18 shows it by the LRU flag of a page that waits there */
+static void batch_is_drained_where_the_kernel_drains_it(void **state)
+{
+	const struct ks_frames *frames = &w->sys.frames;
+
+	(void)state;
+	for (unsigned unmap_drains = 0; unmap_drains < 2; unmap_drains++) {
+		w->env.feature[KS_FEAT_unmap_drains_lru] = unmap_drains;
+		mmworld_map(w, mm, 0, 8, MMWORLD_RW, 0);
+		ks_lru_drain(&w->env, &w->sys.frames);
+		mmworld_fill(w, mm, 0, 1);
+		advise(4, 1, KSMSIM_MADV_DONTNEED);
+		assert_int_equal(frames->nr_lru_batch, !unmap_drains);
+		mmworld_fill(w, mm, 1, 1);
+		ks_munmap(&w->sys, mm, MMWORLD_BASE + 7, 1);
+		assert_int_equal(frames->nr_lru_batch, unmap_drains ? 0 : 2);
+		mmworld_fill(w, mm, 2, 1);
+		ks_mm_exit(&w->sys, mmworld_fork(w, mm));
+		assert_int_equal(frames->nr_lru_batch, unmap_drains ? 0 : 3);
+		mmworld_fill(w, mm, 3, 1);
+		advise(6, 1, KSMSIM_MADV_FREE);
+		assert_int_equal(frames->nr_lru_batch, 0);
+		mmworld_fill(w, mm, 4, 1);
+		advise(5, 1, KSMSIM_MADV_POPULATE_WRITE);
+		assert_int_equal(frames->nr_lru_batch, 0);
+		mmworld_fill(w, mm, 6, 1);
+		ks_mlock(&w->sys, mm, MMWORLD_BASE + 6, 1, true);
+		assert_int_equal(frames->nr_lru_batch, 0);
+	}
+}
+
 /* ---- fork, exec, exit ---- */
 
 static void fork_shares_pages_read_only(void **state)
@@ -626,6 +657,7 @@ static void exec_gives_a_new_mm_and_ends_the_old_one(void **state)
 	assert_int_equal(next->nr_vmas, 0);
 	assert_true(next->merge_any);
 	assert_false(mm->alive);
+	ks_lru_drain(&w->env, &w->sys.frames);
 	assert_int_equal(w->sys.frames.nr_used, 0);
 	ks_mm_free(&w->sys, mm);
 	assert_null(ks_mm_find(&w->sys, 1));
@@ -643,6 +675,7 @@ static void exit_rings_before_it_unmaps(void **state)
 	assert_int_equal(w->exit_rss, 7);
 	assert_false(w->exit_alive);
 	assert_int_equal(w->env.count[KSMSIM_COUNT_ksm_zero_pages], 0);
+	ks_lru_drain(&w->env, &w->sys.frames);
 	assert_int_equal(w->sys.frames.nr_used, 0);
 	assert_int_equal(w->sys.tables.leaves.live, 0);
 }
@@ -658,6 +691,7 @@ static void exit_gives_back_pins_but_not_what_others_hold(void **state)
 	ks_access_pin(&w->sys, mm, MMWORLD_BASE + 1, 1, KSMSIM_PIN_GET);
 	ks_access_pin(&w->sys, mm, MMWORLD_BASE + 2, 1, KSMSIM_PIN_WRITE);
 	ks_mm_exit(&w->sys, mm);
+	ks_lru_drain(&w->env, &w->sys.frames);
 	assert_int_equal(w->sys.frames.nr_used, 1);
 	assert_true(ks_frame_live(&w->sys.frames, held));
 }
@@ -692,6 +726,7 @@ static const struct CMUnitTest tests[] = {
 	mm_test(populate_faults_in_and_refuses),
 	mm_test(mlock_copies_merged_pages_of_writable_memory),
 	mm_test(mlock_reports_holes_rights_and_memory),
+	mm_test(batch_is_drained_where_the_kernel_drains_it),
 	mm_test(fork_shares_pages_read_only),
 	mm_test(fork_skips_tables_of_vmas_without_anon_vma),
 	mm_test(fork_obeys_the_advices),
