@@ -16,6 +16,20 @@
 
 struct sim_backend;
 
+/* What of a page somebody may be unable to see. */
+enum sim_sight {
+#define SIGHT(name, doc) SIM_SIGHT_##name,
+#include "sights.def"
+	SIM_SIGHT_NR
+};
+
+/* What a backend cannot see or does not model; one bit for each row of the tables. */
+struct sim_blind {
+	uint64_t counters; /* enum ksmsim_counter */
+	uint64_t figures;  /* enum sim_figure */
+	uint64_t pages;	   /* enum sim_sight */
+};
+
 struct sim_backend_ops {
 	const char *name; /* "model" */
 	void (*free)(struct sim_backend *backend);
@@ -37,6 +51,7 @@ struct sim_backend_ops {
 	uint64_t (*now)(struct sim_backend *backend);
 
 	/* optional: */
+	void (*blind)(struct sim_backend *backend, struct sim_blind *blind); /* NULL: sees all */
 	int (*vma)(struct sim_backend *backend, uint32_t process, size_t index,
 		   struct ksmsim_vma *out);
 	int (*walk_cost)(struct sim_backend *backend, uint32_t process, uint64_t vaddr,
