@@ -106,9 +106,9 @@ static enum ks_fault_result fault_on_hole(struct fault *f)
 	struct ks_system *sys = f->sys;
 	ks_pfn pfn;
 
-	ks_pgtable_populate(sys->env, &sys->tables, &f->mm->pt, f->vpn);
 	if (is_behind_file(f))
 		return KS_FAULT_SIGSEGV;
+	ks_pgtable_populate(sys->env, &sys->tables, &f->mm->pt, f->vpn);
 	if (f->vma->file && (!is_write(f) || f->vma->flags & KS_VM_SHARED))
 		return map_file_page(f);
 	if (!is_write(f)) {
