@@ -104,7 +104,7 @@ static bool is_view(const struct ks_content *content, const struct ks_view *view
 	if (kind == KS_VIEW_PATCH) {
 		const struct patch_block *patch = content->patch;
 
-		return view->nr == patch->nr && view->hash == patch->hash &&
+		return view->value && view->nr == patch->nr && view->hash == patch->hash &&
 		       view->base == patch->base && (uint32_t)view->kind == patch->kind &&
 		       memcmp(patch->value, view->value, view->nr * sizeof(*view->value)) == 0 &&
 		       memcmp(patch_slots(patch), view->slot, view->nr * sizeof(*view->slot)) == 0;

@@ -70,9 +70,10 @@ static int add_setting(struct command *command, struct settings *to, const char 
 		       const char *text)
 {
 	char *name = command->strings + command->strings_used, *equals;
+	const size_t bytes = strlen(text) + 1;
 
-	strcpy(name, text);
-	command->strings_used += strlen(text) + 1;
+	memcpy(name, text, bytes);
+	command->strings_used += bytes;
 	equals = strchr(name, '=');
 	if (!equals || equals == name)
 		return cli_error("%s: '%s' is not NAME=VALUE", option, text);
@@ -169,7 +170,7 @@ static void progress(void *self, const struct sim_run *run)
 	long long ms;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	ms = (now.tv_sec - command->shown.tv_sec) * 1000ll +
+	ms = (now.tv_sec - command->shown.tv_sec) * 1000LL +
 	     (now.tv_nsec - command->shown.tv_nsec) / 1000000;
 	if (ms < 200)
 		return;
@@ -243,7 +244,7 @@ static FILE *open_scenario(const char *path)
 	struct stat info;
 	FILE *in;
 
-	if (!strcmp(path, "-"))
+	if (!strcmp(path, "-")) /* NOLINT: not NULL, take_arguments() has refused that */
 		return stdin;
 	in = fopen(path, "r");
 	if (in && !fstat(fileno(in), &info) && S_ISDIR(info.st_mode)) {
@@ -291,13 +292,10 @@ static int print_help(void)
 int cmd_run(int argc, char **argv)
 {
 	struct command command = { .help = false };
-	int status;
+	const bool room = make_room(&command, argc, argv);
+	int status = room ? take_arguments(&command, argc, argv) : cli_error("no memory");
 
-	if (!make_room(&command, argc, argv))
-		status = cli_error("no memory");
-	else
-		status = take_arguments(&command, argc, argv);
-	if (!status)
+	if (room && !status)
 		status = command.help ? print_help() : run_command(&command);
 	free(command.strings);
 	free(command.knobs.list);

@@ -317,8 +317,8 @@ static int expect_process(struct expectation *e, struct sim_word item, struct si
 			  struct sim_word value)
 {
 	const unsigned state = state_of(value);
-	struct sim_word rest;
-	uint32_t process;
+	struct sim_word rest = { NULL, 0 };
+	uint32_t process = 0;
 	unsigned figure;
 	int error = split_process(e->run, name, &process, &rest);
 
@@ -340,8 +340,8 @@ static int frame_of(struct expectation *e, struct sim_word word, bool *present, 
 {
 	struct ksmsim_page page;
 	struct sim_range range;
-	struct sim_word rest;
-	uint32_t process;
+	struct sim_word rest = { NULL, 0 };
+	uint32_t process = 0;
 	int error;
 
 	word = trim(word);

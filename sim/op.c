@@ -331,6 +331,7 @@ static int parse_choice(struct parse *p, struct sim_word argument, struct sim_wo
 	const char *end = argument.text + argument.length, *at = argument.text, *bar;
 	char expected[64];
 	unsigned i;
+	int error;
 
 	for (i = 0; at <= end; i++, at = bar + 1) {
 		bar = memchr(at, '|', (size_t)(end - at));
@@ -343,7 +344,9 @@ static int parse_choice(struct parse *p, struct sim_word argument, struct sim_wo
 	}
 	snprintf(expected, sizeof(expected), "%.*s", SIM_WORD_ARG(argument));
 	p->expected = expected;
-	return refuse_word(p, word, "is none of these");
+	error = refuse_word(p, word, "is none of these");
+	p->expected = NULL;
+	return error;
 }
 
 static const struct kind *kind_of(struct sim_word argument)

@@ -890,7 +890,7 @@ void chaos_print(const struct chaos_op *op, char *line, size_t size)
 		"step", "scan",	   "run",   "advance", "ksmdcpu", "drain",   "inject",
 	};
 	const bool odd = (op->length & (PAGE - 1)) != 0;
-	char range[64], rest[112] = "", who[16] = "";
+	char range[64], rest[120] = "", who[16] = "";
 
 	snprintf(range, sizeof(range), "@0x%" PRIx64 ":%" PRIu64, op->vaddr, op->length / PAGE);
 	if (op->pid || op->child)
