@@ -179,6 +179,9 @@ struct ks_walk {
 void ks_walk_start(struct ks_walk *walk, const struct ks_tables *tables,
 		   const struct ks_pgtable *pt, uint64_t vpn, uint64_t end);
 bool ks_walk_leaf(struct ks_walk *walk);
+/* The next leaves at once while they are lone ones, and back to one of them: see pgwalk.c. */
+unsigned ks_walk_lone(struct ks_walk *walk, uint32_t *leaves, unsigned max);
+void ks_walk_back(struct ks_walk *walk, const uint32_t *leaves, unsigned nr, unsigned at);
 
 /* Upper entries that a walk restarted at @vpn reads again after the last one stopped in @last_vpn:
  * one for each level above the PTEs whose entry covers both. */

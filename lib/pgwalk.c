@@ -210,6 +210,84 @@ bool ks_walk_leaf(struct ks_walk *walk)
 }
 
 /**
+ * ks_walk_lone() - go on over the next leaves, as long as each is the only page of its table's table
+ *
+ * @leaves: out: at most @max ids of leaves with a single entry
+ *
+ * What ks_walk_leaf() would have given one by one, all wholly inside the range; the walk rests on
+ * the last one. Returns: how many, 0 if the next leaf is of another kind or there is none.
+ */
+unsigned ks_walk_lone(struct ks_walk *walk, uint32_t *leaves, unsigned max)
+{
+	const struct ks_geometry *geo = walk->tables->geo;
+	const unsigned bottom = geo->levels - 2, level = walk->level;
+	const uint64_t mask = ks_pgtable_mask(geo, bottom);
+	unsigned nr = 0;
+
+	if (!walk->lone || level + 1 != bottom || walk->lone->full || walk->lone->nr != 1)
+		return 0;
+	while (nr < max) {
+		const unsigned next = walk->at[level].next;
+		const struct ks_pgnode *node;
+		struct step step;
+		uint64_t vpn;
+
+		if (!step_to(walk->at[level].node, next, &step) ||
+		    step.index > walk->at[level].last)
+			break;
+		node = ks_pgnode_at(walk->tables, step.child);
+		vpn = walk->at[level].vpn + ((uint64_t)step.index << geo->shift[level]);
+		if (node->full || node->nr != 1 ||
+		    walk->end - vpn < (mask + 1) << geo->shift[bottom] ||
+		    ks_leaf(walk->tables, node->small.child[0])->nr != 1)
+			break;
+		prefetch(walk->tables, step.follow, false);
+		/* behind the leaf before, then to this table, then in it to the leaf */
+		walk->entries += mask - walk->lone->small.index[0] + step.index + 1 - next +
+				 node->small.index[0] + 1u;
+		walk->at[level].next = (uint16_t)(step.index + 1);
+		walk->lone = node;
+		yield_leaf(walk, node->small.child[0],
+			   vpn + ((uint64_t)node->small.index[0] << geo->shift[bottom]));
+		leaves[nr++] = walk->leaf;
+	}
+	return nr;
+}
+
+/* The table below entry @index of the table at this level. */
+static const struct ks_pgnode *find_lone(const struct ks_walk *walk, unsigned level, unsigned index)
+{
+	struct step step = { 0 };
+
+	step_to(walk->at[level].node, index, &step);
+	return ks_pgnode_at(walk->tables, step.child);
+}
+
+/**
+ * ks_walk_back() - rest on leaf @at of the @nr leaves that ks_walk_lone() gave, as if it had not
+ * gone on
+ */
+void ks_walk_back(struct ks_walk *walk, const uint32_t *leaves, unsigned nr, unsigned at)
+{
+	const struct ks_geometry *geo = walk->tables->geo;
+	const unsigned bottom = geo->levels - 2, level = walk->level;
+	const uint64_t mask = ks_pgtable_mask(geo, bottom);
+
+	for (unsigned i = nr - 1; i > at; i--) {
+		const uint64_t vpn = ks_leaf(walk->tables, leaves[i])->vpn;
+		const uint64_t before = ks_leaf(walk->tables, leaves[i - 1])->vpn;
+
+		walk->entries -= (mask - ks_pgtable_index(geo, bottom, before)) +
+				 (vpn >> geo->shift[level]) - (before >> geo->shift[level]) +
+				 ks_pgtable_index(geo, bottom, vpn) + 1;
+	}
+	walk->leaf = leaves[at];
+	walk->vpn = ks_leaf(walk->tables, leaves[at])->vpn + ks_pgtable_span(geo, geo->levels - 1);
+	walk->at[level].next = (uint16_t)(ks_pgtable_index(geo, level, walk->vpn - 1) + 1);
+	walk->lone = find_lone(walk, level, walk->at[level].next - 1u);
+}
+
+/**
  * ks_walk_restart() - entries that stopping at one page and starting behind it reads twice
  * @last_vpn: where the walk stopped
  * @vpn:      where it starts again, behind that

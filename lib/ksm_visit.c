@@ -1,0 +1,162 @@
+/*
+ * ksm_visit.c - what one visit does to a page: smart scan, checksum, zero page,
+ * stable tree, unstable tree, in the order of the profile.
+ *
+ * What can surprise: the order is part of the behaviour. Since 6.11 the checksum
+ * comes before the stable tree, so that even a page that equals a KSM page needs
+ * two visits; and the zero page comes before both trees.
+ */
+#include "ksm_scan.h"
+
+/* Models: mm/ksm.c:skip_age(). */
+static uint8_t skip_count(uint8_t age)
+{
+	return age <= 3 ? 1 : age <= 5 ? 2 : age <= 8 ? 4 : 8;
+}
+
+/* Models: mm/ksm.c:should_skip_rmap_item(). */
+bool ks_smart_skip(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn)
+{
+	const struct ks_env *env = ksm->env;
+	uint8_t *age, *skips, old;
+
+	if (!env->feature[KS_FEAT_smart_scan] || !env->knob.smart_scan)
+		return false;
+	if (ks_frame_test(ks_frame(&ksm->sys->frames, pfn), KS_FRAME_KSM))
+		return false;
+	if (env->feature[KS_FEAT_smart_scan_ignores_stable_item] &&
+	    ks_item_test(ksm, item, KS_ITEM_STABLE))
+		return false;
+	age = ks_item_age(ksm, item);
+	skips = ks_item_skips(ksm, item);
+	old = *age;
+	if (old != UINT8_MAX)
+		(*age)++;
+	if (old < 3)
+		return false;
+	if (!*skips) {
+		*skips = skip_count(old);
+		return false;
+	}
+	(*skips)--;
+	ks_count(ksm->env, KSMSIM_COUNT_pages_skipped, 1);
+	ks_cost(ksm->env, KS_COST_skip);
+	ks_item_detach(ksm, item);
+	return true;
+}
+
+/* The page changed since its last visit: remember the new checksum and leave it alone. */
+static bool changed(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn)
+{
+	const uint32_t sum = ks_content_checksum(&ksm->sys->contents, ks_frame_content(ksm, pfn));
+	uint32_t *old = ks_item_checksum(ksm, item);
+
+	ks_cost(ksm->env, KS_COST_checksum);
+	if (*old == sum)
+		return false;
+	*old = sum;
+	return true;
+}
+
+/* The page looks zero: try the zero page. true: that was it for this visit. */
+static bool zero_merged(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn)
+{
+	struct ks_mm *mm = ks_item_mm(ksm, item);
+	const uint64_t vpn = ks_item_vpn(item);
+	struct ksmsim_event event = {
+		.trace = KSMSIM_TRACE_ksm_merge_one_page,
+		.mm = mm->id,
+		.vaddr = vpn << ksm->sys->tables.geo->page_shift,
+		.pfn = KS_PFN_ZERO,
+	};
+
+	if (!ksm->env->knob.use_zero_pages || *ks_item_checksum(ksm, item) != ksm->zero_checksum)
+		return false;
+	if (!ks_mergeable_vma(mm, vpn))
+		return true;
+	event.error = ks_merge_one(ksm, mm, vpn, pfn, KS_PFN_ZERO);
+	ks_trace(ksm->env, &event);
+	return !event.error;
+}
+
+/* Stable node of the page; the item's own link answers in nearly all cases. */
+static uint32_t node_of(const struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn,
+			bool *attached)
+{
+	uint32_t node;
+
+	*attached = false;
+	if (!ks_frame_test(ks_frame(&ksm->sys->frames, pfn), KS_FRAME_KSM))
+		return 0;
+	node = ks_stable_of(ksm, pfn);
+	if (ks_item_test(ksm, item, KS_ITEM_STABLE))
+		*attached = ks_item_link(ksm, item)->node == node;
+	return node;
+}
+
+static void unstable_visit(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn,
+			   struct ks_leaf *leaf)
+{
+	struct ks_item match;
+	ks_pfn match_pfn, kpfn;
+	uint32_t node;
+
+	if (!ks_unstable_search_insert(ksm, item, pfn, &match, &match_pfn)) {
+		if (ks_item_in_tree(ksm, item))
+			ks_leaf_watch(leaf, (unsigned)(ks_item_vpn(item) - leaf->vpn), true);
+		return;
+	}
+	kpfn = ks_merge_two(ksm, item, pfn, &match, match_pfn);
+	if (!kpfn)
+		return;
+	node = ks_stable_insert(ksm, kpfn);
+	if (node) {
+		ks_stable_attach(ksm, &match, node);
+		ks_stable_attach(ksm, item, node);
+	} else {
+		ks_break_cow(ksm, &match);
+		ks_break_cow(ksm, item);
+	}
+}
+
+/* Models: mm/ksm.c:cmp_and_merge_page(). */
+void ks_visit(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn, struct ks_leaf *leaf)
+{
+	const bool *feature = ksm->env->feature;
+	bool attached;
+	const uint32_t node = node_of(ksm, item, pfn, &attached);
+	ks_pfn kpfn;
+
+	ks_cost(ksm->env, KS_COST_visit);
+	if (node) {
+		struct ks_stable_node *stable = ks_stable(ksm, node);
+
+		if (stable->kind != KS_STABLE_MIGRATING && ks_ksm_nid(ksm, pfn) != stable->nid)
+			ks_stable_migrate(ksm, node);
+		if (stable->kind != KS_STABLE_MIGRATING && attached) {
+			ks_cost(ksm->env, KS_COST_visit_merged);
+			ks_leaf_watch(leaf, (unsigned)(ks_item_vpn(item) - leaf->vpn), true);
+			return;
+		}
+	} else if (feature[KS_FEAT_hash_before_stable]) {
+		ks_item_detach(ksm, item);
+		if (changed(ksm, item, pfn))
+			return;
+		if (feature[KS_FEAT_zero_before_stable] && zero_merged(ksm, item, pfn))
+			return;
+	}
+	kpfn = ks_stable_search(ksm, pfn);
+	if (kpfn == pfn && attached)
+		return;
+	ks_item_detach(ksm, item);
+	if (kpfn) {
+		if (!ks_merge_with(ksm, item, pfn, kpfn))
+			ks_stable_attach(ksm, item, ks_stable_of(ksm, kpfn));
+		return;
+	}
+	if (!feature[KS_FEAT_hash_before_stable] && changed(ksm, item, pfn))
+		return;
+	if (!feature[KS_FEAT_zero_before_stable] && zero_merged(ksm, item, pfn))
+		return;
+	unstable_visit(ksm, item, pfn, leaf);
+}
