@@ -344,11 +344,8 @@ long ks_ksm_unmerge_all(struct ks_ksm *ksm)
 		ks_cursor_enter(ksm);
 		ks_item_free_rest(ksm);
 		cursor->slot = ks_slot(ksm, id)->next;
-		if (!mm->alive) {
-			if (ksm->env->feature[KS_FEAT_run2_clears_merge_any])
-				mm->merge_any = false;
+		if (!mm->alive)
 			ks_slot_remove(ksm, id);
-		}
 	}
 	ks_cursor_enter(ksm);
 	ks_stable_purge(ksm);
