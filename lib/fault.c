@@ -157,18 +157,22 @@ static enum ks_fault_result reuse_page(struct fault *f)
 	return KS_FAULT_DONE;
 }
 
-/* Is this mapping the only user of the page? Models: wp_can_reuse_anon_folio(). */
+/* Is this mapping the only user of the page? The batch's reference does not count, also where the
+ * knob lru_drain leaves the page in it. Models: wp_can_reuse_anon_folio(). */
 static bool is_alone(struct fault *f)
 {
 	struct ks_frames *frames = &f->sys->frames;
 	const ks_pfn pfn = f->pte.pfn;
 	const struct ks_frame *frame = ks_frame(frames, pfn);
+	uint32_t refs_max = 1;
 
 	if (ks_frame_test(frame, KS_FRAME_KSM) || ks_frame_refs(frames, pfn) > 3)
 		return false;
 	if (ks_frame_test(frame, KS_FRAME_LRU_BATCH))
 		ks_lru_drain_local(f->sys->env, frames);
-	if (ks_frame_refs(frames, pfn) > 1u + ks_frame_test(frame, KS_FRAME_SWAPCACHE))
+	refs_max += ks_frame_test(frame, KS_FRAME_LRU_BATCH);
+	refs_max += ks_frame_test(frame, KS_FRAME_SWAPCACHE);
+	if (ks_frame_refs(frames, pfn) > refs_max)
 		return false;
 	return !ks_frame_test(frame, KS_FRAME_SWAPCACHE) || ks_swap_cache_drop(f->sys, pfn);
 }
