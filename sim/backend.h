@@ -52,12 +52,17 @@ struct sim_backend_ops {
 
 	/* optional: */
 	void (*blind)(struct sim_backend *backend, struct sim_blind *blind); /* NULL: sees all */
+	/* the first present page at or above *vaddr; *vaddr becomes @end if there is none below it */
+	int (*next_page)(struct sim_backend *backend, uint32_t process, uint64_t *vaddr,
+			 uint64_t end);
 	int (*vma)(struct sim_backend *backend, uint32_t process, size_t index,
 		   struct ksmsim_vma *out);
 	int (*walk_cost)(struct sim_backend *backend, uint32_t process, uint64_t vaddr,
 			 uint64_t length, struct ksmsim_walk *out);
 	int (*cost)(struct sim_backend *backend, const char *name, uint64_t *ns);
 	int (*check)(struct sim_backend *backend, char *buf, size_t size);
+	/* the sentence of the last error of execute() and its like; "": none of its own */
+	const char *(*why)(struct sim_backend *backend);
 };
 
 struct sim_backend {

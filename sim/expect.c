@@ -548,7 +548,7 @@ static int read_profiles(struct expectation *e, struct sim_word item)
 				break;
 		if (!name)
 			return refuse_name(e->run, profile, "profile", sim_table_name, &table);
-		if (!strcmp(name, e->run->kernel))
+		if (!strcmp(name, sim_run_profile(e->run)))
 			e->skipped = false;
 	}
 	return 0;

@@ -9,7 +9,8 @@
  * of processes, and its events. Keys come in the order in which they are put
  * in here, which is the order of the tables; nothing depends on an address.
  * Figures about this program and not about the kernel (host_bytes) are left
- * out, so that recordings of different builds are the same.
+ * out, so that recordings of different builds are the same; so is what the
+ * backend cannot see, whose names are in the header.
  */
 #include <string.h>
 
@@ -26,20 +27,27 @@ static int write_line(struct sim_run *run, json_t *object, int error)
 {
 	json_malloc_t allocate;
 	json_free_t release;
-	char *text = error ? NULL : json_dumps(object, JSON_COMPACT);
+	char *text;
 
+	if (!error && run->options.observe)
+		error = run->options.observe(run->options.observe_self, run, object);
+	if (error || !run->options.json) {
+		json_decref(object);
+		return error ? sim_fail(run, error) : 0;
+	}
+	text = json_dumps(object, JSON_COMPACT);
 	json_decref(object);
 	if (!text)
-		return sim_fail(run, error ? error : KSMSIM_ENOMEM);
+		return sim_fail(run, KSMSIM_ENOMEM);
 	error = fputs(text, run->options.json) < 0 || fputc('\n', run->options.json) < 0;
 	json_get_alloc_funcs(&allocate, &release);
 	release(text);
 	return error ? sim_fail_with(run, SIM_EOUTPUT, "the observations cannot be written") : 0;
 }
 
-static bool is_shown(size_t counter)
+static bool is_blind(uint64_t mask, size_t row)
 {
-	return counter != KSMSIM_COUNT_host_bytes;
+	return (mask >> row & 1) != 0;
 }
 
 static int read_counters(struct sim_run *run, int64_t *values)
@@ -47,9 +55,11 @@ static int read_counters(struct sim_run *run, int64_t *values)
 	size_t i;
 	int error = 0;
 
+	memset(values, 0, KSMSIM_COUNT_NR * sizeof(*values));
 	for (i = 0; !error && i < KSMSIM_COUNT_NR; i++)
-		error = run->backend->ops->counter(run->backend, (enum ksmsim_counter)i,
-						   &values[i]);
+		if (!is_blind(run->blind.counters, i))
+			error = run->backend->ops->counter(run->backend, (enum ksmsim_counter)i,
+							   &values[i]);
 	return error;
 }
 
@@ -63,7 +73,7 @@ static int put_counters(struct sim_run *run, json_t *line, const int64_t *base)
 	int error = read_counters(run, now);
 
 	for (i = 0; i < KSMSIM_COUNT_NR; i++)
-		if (is_shown(i) && (!base || now[i] != base[i]))
+		if (!is_blind(run->blind.counters, i) && (!base || now[i] != base[i]))
 			error = put(object, rows[i].name, json_integer(now[i]), error);
 	memcpy(run->counters, now, sizeof(now));
 	if (base && json_object_size(object) == 0) {
@@ -73,8 +83,8 @@ static int put_counters(struct sim_run *run, json_t *line, const int64_t *base)
 	return put(line, "counters", object, error);
 }
 
-static json_t *figures_of(const struct ksmsim_process *now, const struct ksmsim_process *base,
-			  int *error)
+static json_t *figures_of(const struct sim_run *run, const struct ksmsim_process *now,
+			  const struct ksmsim_process *base, int *error)
 {
 	json_t *object = json_object();
 	size_t i, nr;
@@ -83,37 +93,86 @@ static json_t *figures_of(const struct ksmsim_process *now, const struct ksmsim_
 	for (i = 0; i < nr; i++) {
 		const int64_t value = sim_figure_get(now, (unsigned)i);
 
-		if (!base || value != sim_figure_get(base, (unsigned)i))
+		if (!is_blind(run->blind.figures, i) &&
+		    (!base || value != sim_figure_get(base, (unsigned)i)))
 			*error = put(object, rows[i].name, json_integer(value), *error);
 	}
 	return object;
 }
 
-static int put_processes(struct sim_run *run, json_t *line, bool all)
+/* @all: every figure; else those that have changed, and nothing if none has */
+static int put_process(struct sim_run *run, json_t *object, uint32_t i, bool all)
 {
-	json_t *object = json_object(), *figures;
+	struct sim_process *process = &run->world.processes[i];
 	struct ksmsim_process now;
-	size_t i;
+	json_t *figures;
+	int error;
+
+	if (!process->alive)
+		return 0;
+	error = run->backend->ops->process(run->backend, i, &now);
+	if (error)
+		return error;
+	figures = figures_of(&now, all ? NULL : &process->seen, &error);
+	process->seen = now;
+	if (all || !figures || json_object_size(figures))
+		return put(object, process->name, figures, error);
+	json_decref(figures);
+	return error;
+}
+
+/*
+ * What a process does changes figures of itself and of its child. To ask about
+ * all others after each operation would be most of the work of a long run.
+ */
+static bool is_own_business(const struct sim_op *op)
+{
+	switch (op->id) {
+	case SIM_OP_exit:
+	case SIM_OP_fork:
+	case SIM_OP_exec:
+	case SIM_OP_mmap:
+	case SIM_OP_munmap:
+	case SIM_OP_mprotect:
+	case SIM_OP_mlock:
+	case SIM_OP_munlock:
+	case SIM_OP_mremap:
+	case SIM_OP_brk:
+	case SIM_OP_madvise:
+	case SIM_OP_prctl:
+	case SIM_OP_fill:
+	case SIM_OP_poke:
+	case SIM_OP_touch:
+	case SIM_OP_read:
+	case SIM_OP_check:
+	case SIM_OP_pin:
+	case SIM_OP_unpin:
+	case SIM_OP_node:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* @op: NULL for everything */
+static int put_processes(struct sim_run *run, json_t *line, const struct sim_op *op)
+{
+	const uint32_t nr = (uint32_t)run->world.nr_processes;
+	json_t *object = json_object();
+	uint32_t i;
 	int error = 0;
 
-	for (i = 0; i < run->world.nr_processes; i++) {
-		struct sim_process *process = &run->world.processes[i];
-
-		if (!process->alive)
-			continue;
-		error = run->backend->ops->process(run->backend, (uint32_t)i, &now);
-		if (error)
-			break;
-		figures = figures_of(&now, all ? NULL : &process->seen, &error);
-		process->seen = now;
-		if (all || !figures || json_object_size(figures))
-			error = put(object, process->name, figures, error);
-		else
-			json_decref(figures);
-		if (error)
-			break;
+	if (op && op->id == SIM_OP_proc) {
+		error = put_process(run, object, nr - 1, false);
+	} else if (op && is_own_business(op)) {
+		error = put_process(run, object, op->process, false);
+		if (!error && op->id == SIM_OP_fork && run->result >= 0)
+			error = put_process(run, object, nr - 1, false);
+	} else {
+		for (i = 0; !error && i < nr; i++)
+			error = put_process(run, object, i, !op);
 	}
-	if (!all && !error && json_object_size(object) == 0) {
+	if (op && !error && json_object_size(object) == 0) {
 		json_decref(object);
 		return 0;
 	}
@@ -143,6 +202,32 @@ static int put_events(struct sim_run *run, json_t *line, int error)
 	return error;
 }
 
+/* Page states: of the regions where something changed; null for one that has gone. */
+static int put_pages(struct sim_run *run, json_t *line, bool all)
+{
+	json_t *now, *changed, *text;
+	const char *key;
+	int error = 0;
+
+	if (!run->options.pages)
+		return 0;
+	now = sim_pages(run, &error);
+	changed = json_object();
+	json_object_foreach(now, key, text) if (all || !run->pages ||
+						!json_equal(text, json_object_get(run->pages, key)))
+		error = put(changed, key, json_incref(text), error);
+	if (!all && run->pages)
+		json_object_foreach(run->pages, key, text) if (!json_object_get(now, key)) error =
+			put(changed, key, json_null(), error);
+	json_decref(run->pages);
+	run->pages = now;
+	if (error || (!all && json_object_size(changed) == 0)) {
+		json_decref(changed);
+		return error;
+	}
+	return put(line, "pages", changed, error);
+}
+
 static int put_result(struct sim_run *run, json_t *line, int error)
 {
 	const char *name = run->result < 0 ? sim_errno_name(-run->result) : NULL;
@@ -166,20 +251,64 @@ static int put_settings(json_t *line, const char *key, const struct sim_setting 
 	return put(line, key, object, error);
 }
 
+/* Names of the rows whose bits are set. */
+static int put_names(json_t *object, const char *key, uint64_t mask, const struct ksmsim_row *rows,
+		     size_t nr, int error)
+{
+	json_t *list;
+	size_t i;
+
+	if (!mask)
+		return error;
+	list = json_array();
+	for (i = 0; i < nr; i++)
+		if (is_blind(mask, i) && json_array_append_new(list, json_string(rows[i].name)))
+			error = KSMSIM_ENOMEM;
+	return put(object, key, list, error);
+}
+
+/* Figures about this program are nobody's business: they are left out of this list, too. */
+static int put_blind(struct sim_run *run, json_t *line, int error)
+{
+	static const struct ksmsim_row sights[] = {
+#define SIGHT(name, doc) { #name, "", "", doc },
+#include "sights.def"
+	};
+	const uint64_t counters = run->blind.counters & ~(UINT64_C(1) << KSMSIM_COUNT_host_bytes);
+	const struct ksmsim_row *rows;
+	json_t *object;
+	size_t nr;
+
+	if (!counters && !run->blind.figures && !run->blind.pages)
+		return error;
+	object = json_object();
+	rows = ksmsim_table_rows(KSMSIM_TABLE_COUNTERS, &nr);
+	error = put_names(object, "counters", counters, rows, nr, error);
+	rows = sim_figures(&nr);
+	error = put_names(object, "figures", run->blind.figures, rows, nr, error);
+	error = put_names(object, "pages", run->blind.pages, sights, SIM_SIGHT_NR, error);
+	return put(line, "blind", object, error);
+}
+
+static bool is_watched(const struct sim_run *run)
+{
+	return run->options.json || run->options.observe;
+}
+
 int sim_observe_begin(struct sim_run *run)
 {
 	const struct sim_options *o = &run->options;
 	json_t *line;
 	int error = 0;
 
-	if (!o->json)
+	if (!is_watched(run))
 		return 0;
 	line = json_object();
 	error = put(line, "schema", json_integer(SIM_SCHEMA), error);
 	error = put(line, "ksmsim", json_string(KSMSIM_VERSION), error);
 	error = put(line, "backend", json_string(run->backend->ops->name), error);
 	error = put(line, "kernel", json_string(run->kernel), error);
-	error = put(line, "profile", json_string(run->kernel), error);
+	error = put(line, "profile", json_string(sim_run_profile(run)), error);
 	error = put(line, "geometry", json_string(o->geometry ? o->geometry : "x86-64-4level"),
 		    error);
 	error = put(line, "page_bytes", json_integer((json_int_t)run->world.page), error);
@@ -187,6 +316,9 @@ int sim_observe_begin(struct sim_run *run)
 	error = put_settings(line, "features", o->features, o->nr_features, error);
 	error = put_settings(line, "knobs", o->knobs, o->nr_knobs, error);
 	error = put_settings(line, "costs", o->costs, o->nr_costs, error);
+	if (o->drain)
+		error = put(line, "drain", json_true(), error);
+	error = put_blind(run, line, error);
 	if (!error)
 		error = put_counters(run, line, NULL);
 	return write_line(run, line, error);
@@ -197,7 +329,7 @@ int sim_observe_op(struct sim_run *run, const struct sim_op *op, const bool *hel
 	json_t *line;
 	int error = 0;
 
-	if (!run->options.json)
+	if (!is_watched(run))
 		return 0;
 	line = json_object();
 	error = put(line, "n", json_integer((json_int_t)run->nr_operations), error);
@@ -213,7 +345,9 @@ int sim_observe_op(struct sim_run *run, const struct sim_op *op, const bool *hel
 			error = put_counters(run, line, run->counters);
 		error = put_events(run, line, error);
 		if (!error)
-			error = put_processes(run, line, false);
+			error = put_processes(run, line, op);
+		if (!error)
+			error = put_pages(run, line, false);
 	}
 	return write_line(run, line, error);
 }
@@ -245,7 +379,7 @@ int sim_observe_end(struct sim_run *run)
 	json_t *line, *list;
 	int error = 0;
 
-	if (!run->options.json)
+	if (!is_watched(run))
 		return 0;
 	line = json_object();
 	error = put(line, "end", json_true(), error);
@@ -256,13 +390,15 @@ int sim_observe_end(struct sim_run *run)
 	if (!error)
 		error = put_counters(run, line, NULL);
 	if (!error)
-		error = put_processes(run, line, true);
+		error = put_processes(run, line, NULL);
+	if (!error)
+		error = put_pages(run, line, true);
 	list = json_array();
 	if (!error)
 		error = list ? sim_layouts(run, put_layout, list) : KSMSIM_ENOMEM;
 	error = put(line, "walks", list, error);
 	error = write_line(run, line, error);
-	if (!error && fflush(run->options.json))
+	if (!error && run->options.json && fflush(run->options.json))
 		error = sim_fail_with(run, SIM_EOUTPUT, "the observations cannot be written");
 	return error;
 }

@@ -237,6 +237,14 @@ static int learn(struct sim_run *run, const struct sim_op *op)
 /* Listen to a new backend; the world is still empty. */
 static void connect(struct sim_run *run)
 {
+	run->blind = (struct sim_blind){ .counters = UINT64_C(1) << KSMSIM_COUNT_host_bytes };
+	if (run->backend->ops->blind)
+		run->backend->ops->blind(run->backend, &run->blind);
+	if (run->options.blind) {
+		run->blind.counters |= run->options.blind->counters;
+		run->blind.figures |= run->options.blind->figures;
+		run->blind.pages |= run->options.blind->pages;
+	}
 	run->backend->ops->describe(run->backend, run->kernel, sizeof(run->kernel),
 				    &run->world.page);
 	run->listening = run->backend->ops->listen(run->backend, sim_events_listen, &run->events);
@@ -267,8 +275,18 @@ static int check_world(struct sim_run *run)
 	return sim_fail_with(run, error, "%s: %s", ksmsim_strerror(error), text);
 }
 
+static int backend_failed(struct sim_run *run, int error)
+{
+	const struct sim_backend_ops *ops = run->backend->ops;
+	const char *why = ops->why ? ops->why(run->backend) : "";
+
+	return sim_fail_with(run, error, "%s", *why ? why : ksmsim_strerror(error));
+}
+
 static int run_on_backend(struct sim_run *run, struct sim_op *op)
 {
+	static const struct sim_op drain = { .id = SIM_OP_drain, .times = 1, .line = "drain" };
+	int64_t drained;
 	int error = place(run, op);
 
 	if (error)
@@ -276,9 +294,18 @@ static int run_on_backend(struct sim_run *run, struct sim_op *op)
 	error = run->backend->ops->execute(run->backend, op, &run->result);
 	if (!error)
 		error = learn(run, op);
+	if (!error && run->options.drain)
+		error = run->backend->ops->execute(run->backend, &drain, &drained);
 	if (!error && run->events.failed)
 		error = KSMSIM_ENOMEM;
-	return error ? sim_fail(run, error) : check_world(run);
+	return error ? backend_failed(run, error) : check_world(run);
+}
+
+static int make_backend(struct sim_run *run, char *buf, size_t size)
+{
+	const sim_backend_maker make = run->options.backend ? run->options.backend : sim_model_new;
+
+	return make(&run->options, &run->mem, buf, size, &run->backend);
 }
 
 /* Throw the machine away that nothing has happened on, and take another one. */
@@ -293,7 +320,7 @@ static int change_machine(struct sim_run *run, const struct sim_op *op)
 		run->options.geometry = op->geometry;
 	run->backend->ops->free(run->backend);
 	run->backend = NULL;
-	error = sim_model_new(&run->options, &run->mem, text, sizeof(text), &run->backend);
+	error = make_backend(run, text, sizeof(text));
 	if (error)
 		return sim_fail_with(run, error, "%s", text);
 	connect(run);
@@ -350,6 +377,21 @@ int sim_run_cut(struct sim_run *run)
 	return error ? error : run_op(run, &op);
 }
 
+int sim_run_text(struct sim_run *run, const char *name, unsigned long line, const char *text)
+{
+	if (run->status)
+		return run->status;
+	run->name = name;
+	run->line = line;
+	sim_buf_clear(&run->line_text);
+	sim_buf_put(&run->line_text, text, strlen(text));
+	run->cut.text = sim_buf_text(&run->line_text);
+	run->cut.length = run->line_text.length;
+	if (run->line_text.failed || !sim_line_cut(run, &run->cut))
+		return sim_fail(run, KSMSIM_ENOMEM);
+	return sim_run_cut(run);
+}
+
 /* ---- the run ---- */
 
 int sim_run_new(const struct sim_options *options, char *buf, size_t size, struct sim_run **out)
@@ -371,7 +413,7 @@ int sim_run_new(const struct sim_options *options, char *buf, size_t size, struc
 	if (!run->options.nodes)
 		run->options.nodes = 1;
 	run->failure.mem = run->scratch.mem = run->line_text.mem = run->event_text.mem = &run->mem;
-	error = sim_model_new(options, &run->mem, buf, size, &run->backend);
+	error = make_backend(run, buf, size);
 	if (error) {
 		sim_run_free(run);
 		return error;
@@ -396,6 +438,7 @@ void sim_run_free(struct sim_run *run)
 	if (run->world.mem)
 		sim_world_free(&run->world);
 	sim_free(&run->mem, run->cut.words);
+	json_decref(run->pages);
 	sim_buf_free(&run->failure);
 	sim_buf_free(&run->scratch);
 	sim_buf_free(&run->line_text);
@@ -411,6 +454,11 @@ int sim_run_end(struct sim_run *run)
 	if (!error && !run->nr_operations)
 		error = sim_observe_begin(run);
 	return error ? error : sim_observe_end(run);
+}
+
+const char *sim_run_profile(const struct sim_run *run)
+{
+	return run->options.profile ? run->options.profile : "linux-6.18";
 }
 
 const char *sim_run_error(const struct sim_run *run)

@@ -18,6 +18,7 @@ struct sim_run {
 	struct sim_events events;
 	bool listening;
 	char kernel[64];
+	struct sim_blind blind; /* what this run does not show */
 
 	const char *name; /* of the file that runs */
 	unsigned long line;
@@ -32,7 +33,11 @@ struct sim_run {
 	struct sim_buf scratch, line_text, event_text;
 
 	int64_t counters[KSMSIM_COUNT_NR]; /* at the last observation */
+	json_t *pages;			   /* the same: region -> text, or NULL */
 };
+
+/* The profile that expectations mean. */
+const char *sim_run_profile(const struct sim_run *run);
 
 /**
  * sim_refuse() - the scenario is wrong: file, line, column and why
@@ -49,6 +54,8 @@ int sim_fail_with(struct sim_run *run, int status, const char *format, ...)
 
 /* Run run->cut. */
 int sim_run_cut(struct sim_run *run);
+/* Run one operation as sim_op.line has it, without a comment; @name stays the caller's. */
+int sim_run_text(struct sim_run *run, const char *name, unsigned long line, const char *text);
 
 /* expect.c: @op: an expectation. 0 also if it does not hold. */
 int sim_expect(struct sim_run *run, const struct sim_op *op, bool *held);
@@ -63,6 +70,13 @@ extern const char sim_lua_prelude[];
 int sim_observe_begin(struct sim_run *run);
 int sim_observe_op(struct sim_run *run, const struct sim_op *op, const bool *held);
 int sim_observe_end(struct sim_run *run);
+
+/* pages.c: P.R -> its pages as text, for every region of every living process; NULL: *error */
+json_t *sim_pages(struct sim_run *run, int *error);
+/* Page @page of a region in this text: "ksm 3 mapped 2 times"; "" if it is not there. */
+void sim_pages_at(const char *text, uint64_t page, char *buf, size_t size);
+/* The first page that is not the same in the two texts; UINT64_MAX: none. */
+uint64_t sim_pages_differ(const char *a, const char *b);
 
 /* report.c: cost of full walks over the mergeable mappings of one process */
 struct sim_layout {

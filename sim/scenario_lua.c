@@ -448,7 +448,7 @@ static void add_functions(lua_State *lua)
 	lua_pushglobaltable(lua);
 	luaL_setfuncs(lua, looks, 0);
 	lua_pop(lua, 1);
-	lua_pushstring(lua, script_of(lua)->run->kernel);
+	lua_pushstring(lua, sim_run_profile(script_of(lua)->run));
 	lua_setglobal(lua, "profile");
 }
 

@@ -21,7 +21,9 @@
 
 #include "ksmsim.h"
 
+struct json_t;
 struct sim_backend;
+struct sim_blind;
 struct sim_run;
 
 #define SIM_SCHEMA 1	    /* of the JSON lines */
@@ -34,6 +36,7 @@ enum sim_status {
 	SIM_OK = 0,
 	SIM_EINPUT = -20001,  /* the scenario or an option is wrong */
 	SIM_EOUTPUT = -20002, /* an output file could not be written */
+	SIM_EDIFFER = -20003, /* two backends do not show the same */
 };
 
 struct sim_setting {
@@ -41,17 +44,31 @@ struct sim_setting {
 	const char *value;
 };
 
+struct sim_options;
+struct sim_mem;
+
+/* Makes a backend; @buf, @size: the sentence of an error. */
+typedef int (*sim_backend_maker)(const struct sim_options *options, struct sim_mem *mem, char *buf,
+				 size_t size, struct sim_backend **out);
+
 struct sim_options {
-	const char *profile;  /* NULL: the library's default */
-	const char *geometry; /* NULL: the library's default */
-	unsigned nodes;	      /* NUMA nodes; 0: 1 */
+	sim_backend_maker backend; /* NULL: the model */
+	const char *profile;	   /* NULL: the library's default */
+	const char *geometry;	   /* NULL: the library's default */
+	unsigned nodes;		   /* NUMA nodes; 0: 1 */
 	uint64_t seed;
 	const struct sim_setting *features, *knobs, *costs;
 	size_t nr_features, nr_knobs, nr_costs;
-	bool check;				  /* ksmsim_check() after each operation */
-	uint64_t lua_instructions;		  /* 0: SIM_LUA_INSTRUCTIONS */
-	size_t lua_bytes;			  /* 0: SIM_LUA_BYTES */
-	FILE *json;				  /* observations as JSON lines; NULL: none */
+	bool check;		   /* ksmsim_check() after each operation */
+	uint64_t lua_instructions; /* 0: SIM_LUA_INSTRUCTIONS */
+	size_t lua_bytes;	   /* 0: SIM_LUA_BYTES */
+	bool drain;		   /* drain the LRU batches after each operation */
+	bool pages;		   /* observe page states, too */
+	FILE *json;		   /* observations as JSON lines; NULL: none */
+	/* each observation, before it is written; not 0 ends the run with this status */
+	int (*observe)(void *self, struct sim_run *run, const struct json_t *line);
+	void *observe_self;
+	const struct sim_blind *blind;		  /* what else not to observe; or NULL */
 	FILE *echo;				  /* what `echo` prints; NULL: nowhere */
 	FILE *trace;				  /* events in ftrace's text form; NULL: none */
 	FILE *log;				  /* failed expectations; NULL: nowhere */
@@ -61,7 +78,7 @@ struct sim_options {
 };
 
 /**
- * sim_run_new() - a run on the model
+ * sim_run_new() - a run on options->backend
  * @options: copied; what it points to must stay until sim_run_free()
  * @buf, @size: the sentence of an error; always terminated when @size > 0
  * @out: free with sim_run_free()
