@@ -113,7 +113,7 @@ static int put_process(struct sim_run *run, json_t *object, uint32_t i, bool all
 	error = run->backend->ops->process(run->backend, i, &now);
 	if (error)
 		return error;
-	figures = figures_of(&now, all ? NULL : &process->seen, &error);
+	figures = figures_of(run, &now, all ? NULL : &process->seen, &error);
 	process->seen = now;
 	if (all || !figures || json_object_size(figures))
 		return put(object, process->name, figures, error);
