@@ -74,7 +74,7 @@ static void replace(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn p
 		ks_cost(env, KS_COST_merge);
 	}
 	ks_pte_set(env, &ksm->sys->tables, &mm->pt, vpn, pte);
-	ks_frame_unmap(env, &ksm->sys->frames, pfn);
+	ks_anon_unmap(ksm->sys, pfn);
 }
 
 /* Models: mm/ksm.c:try_to_merge_one_page(). */

@@ -219,37 +219,37 @@ bool ks_walk_leaf(struct ks_walk *walk)
  */
 unsigned ks_walk_lone(struct ks_walk *walk, uint32_t *leaves, unsigned max)
 {
-	const struct ks_geometry *geo = walk->tables->geo;
+	const struct ks_tables *tables = walk->tables;
+	const struct ks_geometry *geo = tables->geo;
 	const unsigned bottom = geo->levels - 2, level = walk->level;
-	const uint64_t mask = ks_pgtable_mask(geo, bottom);
-	unsigned nr = 0;
+	const unsigned mask = (unsigned)ks_pgtable_mask(geo, bottom);
+	const struct ks_pgnode *parent = walk->at[level].node, *lone = walk->lone;
+	unsigned next = walk->at[level].next, last = walk->at[level].last, nr = 0;
+	struct step step;
 
-	if (!walk->lone || level + 1 != bottom || walk->lone->full || walk->lone->nr != 1)
+	if (!lone || level + 1 != bottom || lone->full || lone->nr != 1 || !parent->full)
 		return 0;
-	while (nr < max) {
-		const unsigned next = walk->at[level].next;
-		const struct ks_pgnode *node;
-		struct step step;
-		uint64_t vpn;
+	/* the last table may reach over the end of the range */
+	if (last < next ||
+	    walk->at[level].vpn + ((uint64_t)(last + 1) << geo->shift[level]) > walk->end)
+		return 0;
+	while (nr < max && step_to(parent, next, &step) && step.index <= last) {
+		const struct ks_pgnode *node = ks_pgnode_at(tables, step.child);
 
-		if (!step_to(walk->at[level].node, next, &step) ||
-		    step.index > walk->at[level].last)
+		if (node->full || node->nr != 1 || ks_leaf(tables, node->small.child[0])->nr != 1)
 			break;
-		node = ks_pgnode_at(walk->tables, step.child);
-		vpn = walk->at[level].vpn + ((uint64_t)step.index << geo->shift[level]);
-		if (node->full || node->nr != 1 ||
-		    walk->end - vpn < (mask + 1) << geo->shift[bottom] ||
-		    ks_leaf(walk->tables, node->small.child[0])->nr != 1)
-			break;
-		prefetch(walk->tables, step.follow, false);
+		prefetch(tables, step.follow, false);
 		/* behind the leaf before, then to this table, then in it to the leaf */
-		walk->entries += mask - walk->lone->small.index[0] + step.index + 1 - next +
+		walk->entries += mask - lone->small.index[0] + step.index + 1 - next +
 				 node->small.index[0] + 1u;
-		walk->at[level].next = (uint16_t)(step.index + 1);
-		walk->lone = node;
-		yield_leaf(walk, node->small.child[0],
-			   vpn + ((uint64_t)node->small.index[0] << geo->shift[bottom]));
-		leaves[nr++] = walk->leaf;
+		next = step.index + 1;
+		lone = node;
+		leaves[nr++] = node->small.child[0];
+	}
+	if (nr) {
+		walk->at[level].next = (uint16_t)next;
+		walk->lone = lone;
+		yield_leaf(walk, leaves[nr - 1], ks_leaf(tables, leaves[nr - 1])->vpn);
 	}
 	return nr;
 }
