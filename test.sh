@@ -154,18 +154,22 @@ clang_tidy()
 	echo "clang-tidy: nothing to say about ${#files[@]} files"
 }
 
+# Each target starts from what is in tests/corpus/ and keeps what it finds in build/.
 fuzz()
 {
-	local targets target name seconds
+	local targets target name seconds options
 
 	mapfile -t targets < <(find build/fuzz -maxdepth 1 -name 'fuzz_*' -type f -perm -u+x | sort)
 	[ ${#targets[@]} -gt 0 ] || { echo "no fuzz targets" && return 1; }
 	seconds=$((${KSMSIM_FUZZ_SECONDS:-40} / ${#targets[@]}))
 	for target in "${targets[@]}"; do
 		name=${target##*/}
+		options=()
+		[ ! -f "tests/corpus/$name.dict" ] || options+=("-dict=tests/corpus/$name.dict")
 		mkdir -p "build/fuzz/corpus/$name"
-		"$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -print_final_stats=1 \
-			-artifact_prefix="build/fuzz/" "build/fuzz/corpus/$name" || return 1
+		"$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 \
+			-print_final_stats=1 -artifact_prefix="build/fuzz/" "${options[@]}" \
+			"build/fuzz/corpus/$name" "tests/corpus/$name" || return 1
 	done
 	echo "fuzz: ${#targets[@]} targets, $seconds s each: no crash"
 }

@@ -58,22 +58,22 @@ struct ks_pin {
 
 struct ks_mm {
 	uint32_t id, pid;
-	bool alive;		 /* has users */
-	unsigned nid;		 /* where its next pages come from */
+	bool alive;   /* has users */
+	unsigned nid; /* where its next pages come from */
 	struct ks_pgtable pt;
-	struct ks_vma *vmas;	 /* ascending, nr_vmas of room_vmas */
+	struct ks_vma *vmas; /* ascending, nr_vmas of room_vmas */
 	uint32_t nr_vmas, room_vmas;
 	uint64_t brk_start, brk; /* vpn; 0: no heap yet */
 	uint64_t rss_anon;	 /* MM_ANONPAGES */
 	uint64_t rss_file;
 	uint64_t swap_pages;
-	bool has_pinned;	 /* MMF_HAS_PINNED: fork must look for pins */
+	bool has_pinned; /* MMF_HAS_PINNED: fork must look for pins */
 	/* KSM's share of the mm */
-	bool merge_any;		 /* MMF_VM_MERGE_ANY */
-	bool registered;	 /* MMF_VM_MERGEABLE */
-	uint32_t ksm_slot;	 /* KSM's slot, 0 if none */
+	bool merge_any;	   /* MMF_VM_MERGE_ANY */
+	bool registered;   /* MMF_VM_MERGEABLE */
+	uint32_t ksm_slot; /* KSM's slot, 0 if none */
 	int64_t ksm_rmap_items, ksm_merging_pages, ksm_zero_pages;
-	struct ks_pin *pins;	 /* nr_pins of room_pins, made by ksmsim_pin() */
+	struct ks_pin *pins; /* nr_pins of room_pins, made by ksmsim_pin() */
 	uint32_t nr_pins, room_pins;
 };
 
@@ -114,12 +114,12 @@ struct ks_system {
 	struct ks_contents contents;
 	struct ks_frames frames;
 	struct ks_tables tables;
-	struct ks_mm **mms;	 /* all mms that still exist, ascending id */
+	struct ks_mm **mms; /* all mms that still exist, ascending id */
 	uint32_t nr_mms, room_mms;
 	uint32_t next_mm_id, next_pid, next_anon_vma;
-	struct ks_file *files;	 /* [1 .. nr_files] */
+	struct ks_file *files; /* [1 .. nr_files] */
 	uint32_t nr_files, room_files;
-	struct ks_pool swap;	 /* struct ks_swap_slot */
+	struct ks_pool swap;	  /* struct ks_swap_slot */
 	struct ks_map swap_cache; /* pfn -> slot, of frames with KS_FRAME_SWAPCACHE */
 	struct ks_mm_hooks hooks;
 };
@@ -267,8 +267,8 @@ void ks_rmap_walk(struct ks_system *sys, ks_pfn pfn,
 
 /* Reclaim one frame: unmap it everywhere, leaving swap entries. Mappings removed. */
 uint64_t ks_swap_out(struct ks_system *sys, ks_pfn pfn, bool keep_cached);
-void ks_swap_put(struct ks_system *sys, uint32_t slot);	/* an entry goes */
-void ks_swap_dup(struct ks_system *sys, uint32_t slot);	/* fork copies an entry */
+void ks_swap_put(struct ks_system *sys, uint32_t slot); /* an entry goes */
+void ks_swap_dup(struct ks_system *sys, uint32_t slot); /* fork copies an entry */
 static inline struct ks_swap_slot *ks_swap_slot(const struct ks_system *sys, uint32_t slot)
 {
 	return ks_pool_at(&sys->swap, slot);
