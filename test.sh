@@ -167,9 +167,10 @@ fuzz()
 		options=()
 		[ ! -f "tests/corpus/$name.dict" ] || options+=("-dict=tests/corpus/$name.dict")
 		mkdir -p "build/fuzz/corpus/$name"
+		cp -rT "tests/corpus/$name" "build/fuzz/corpus/$name" 2>/dev/null
 		"$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 \
 			-print_final_stats=1 -artifact_prefix="build/fuzz/" "${options[@]}" \
-			"build/fuzz/corpus/$name" "tests/corpus/$name" || return 1
+			"build/fuzz/corpus/$name" || return 1
 	done
 	echo "fuzz: ${#targets[@]} targets, $seconds s each: no crash"
 }
