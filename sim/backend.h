@@ -76,4 +76,8 @@ struct sim_backend {
 int sim_model_new(const struct sim_options *options, struct sim_mem *mem, char *buf, size_t size,
 		  struct sim_backend **out);
 
+/* The same, but each batch of ksmd is done as batches of one page. */
+int sim_single_new(const struct sim_options *options, struct sim_mem *mem, char *buf, size_t size,
+		   struct sim_backend **out);
+
 #endif

@@ -20,6 +20,7 @@ struct model {
 	struct ksmsim *sim;
 	const char *profile;
 	uint64_t page;
+	bool single;	  /* batches of one page each, as often as it takes */
 	bool run_written; /* the scenario has a say in whether ksmd runs */
 	uint32_t *pids;	  /* by number of the process */
 	size_t nr_pids, pids_capacity;
@@ -202,6 +203,20 @@ static int write_file(struct model *model, const char *file, const char *text, i
 	return 0;
 }
 
+/* One batch; of a model that goes page by page, what is the same. */
+static int batch(struct model *model, uint64_t pages, uint64_t *visited)
+{
+	uint64_t i, one = 1;
+	int error = 0;
+
+	if (!model->single || !pages)
+		return ksmsim_ksmd_batch(model->sim, pages, visited);
+	for (i = 0; !error && one && i < pages; i++)
+		error = ksmsim_ksmd_batch(model->sim, 1, &one);
+	*visited = i - (one ? 0 : 1);
+	return error;
+}
+
 /* Batches until ksmd has visited all that @op asks for. */
 static int batches(struct model *model, const struct sim_op *op, int64_t *result)
 {
@@ -211,7 +226,7 @@ static int batches(struct model *model, const struct sim_op *op, int64_t *result
 
 	for (i = 0; i < op->times; i++) {
 		do {
-			error = ksmsim_ksmd_batch(model->sim, pages, &visited);
+			error = batch(model, pages, &visited);
 			if (error)
 				return error;
 			*result += (int64_t)visited;
@@ -416,6 +431,14 @@ static int model_next_page(struct sim_backend *backend, uint32_t process, uint64
 	return *vaddr < end ? halve(model, model->pids[process], vaddr, end) : 0;
 }
 
+/* What depends on how many batches there were. */
+static void model_blind(struct sim_backend *backend, struct sim_blind *blind)
+{
+	if (model_of(backend)->single)
+		blind->counters |= UINT64_C(1) << KSMSIM_COUNT_walk_entries |
+				   UINT64_C(1) << KSMSIM_COUNT_ksmd_cpu_ns;
+}
+
 static int model_vma(struct sim_backend *backend, uint32_t process, size_t index,
 		     struct ksmsim_vma *out)
 {
@@ -455,6 +478,7 @@ static const struct sim_backend_ops model_ops = {
 	.process = model_process,
 	.page = model_page,
 	.now = model_now,
+	.blind = model_blind,
 	.next_page = model_next_page,
 	.vma = model_vma,
 	.walk_cost = model_walk_cost,
@@ -611,4 +635,14 @@ int sim_model_new(const struct sim_options *options, struct sim_mem *mem, char *
 	}
 	*out = &model->backend;
 	return 0;
+}
+
+int sim_single_new(const struct sim_options *options, struct sim_mem *mem, char *buf, size_t size,
+		   struct sim_backend **out)
+{
+	const int error = sim_model_new(options, mem, buf, size, out);
+
+	if (!error)
+		model_of(*out)->single = true;
+	return error;
 }

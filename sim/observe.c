@@ -164,7 +164,7 @@ static int put_processes(struct sim_run *run, json_t *line, const struct sim_op 
 
 	if (op && op->id == SIM_OP_proc) {
 		error = put_process(run, object, nr - 1, false);
-	} else if (op && is_own_business(op)) {
+	} else if (op && !run->options.pages && is_own_business(op)) {
 		error = put_process(run, object, op->process, false);
 		if (!error && op->id == SIM_OP_fork && run->result >= 0)
 			error = put_process(run, object, nr - 1, false);
