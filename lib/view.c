@@ -194,9 +194,11 @@ static void fill_frame(struct ksmsim *sim, ks_pfn pfn, struct ksmsim_page *out)
 static void fill_item(const struct ksmsim *sim, const struct ks_mm *mm, uint64_t vpn,
 		      struct ksmsim_page *out)
 {
+	const uint32_t leaf = ks_leaf_find(&sim->sys.tables, &mm->pt, vpn);
 	struct ks_item item;
 
-	out->has_item = ks_item_find(&sim->ksm, mm, vpn, NULL, &item);
+	out->has_item = ks_item_find(&sim->ksm, mm, vpn,
+				     leaf ? ks_leaf(&sim->sys.tables, leaf) : NULL, &item);
 	if (!out->has_item)
 		return;
 	out->item_checksum = *ks_item_checksum(&sim->ksm, &item);
@@ -227,7 +229,8 @@ int ksmsim_page_get(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, struct ksm
 				     .pfn = pte.pfn };
 	if (ks_pte_is_anon(pte))
 		fill_frame(sim, pte.pfn, out);
-	fill_item(sim, mm, vpn, out);
+	if (vpn < ks_user_end(&sim->sys))
+		fill_item(sim, mm, vpn, out);
 	return 0;
 }
 
