@@ -286,7 +286,11 @@ static int64_t do_migrate(struct ksmsim *sim, struct ks_call *call)
 int ksmsim_migrate(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t nr_pages,
 		   unsigned node, int64_t *ret)
 {
-	if (sim && node >= sim->sys.frames.nr_nodes)
+	const int refused = ks_machine_refuses(sim);
+
+	if (refused)
+		return refused;
+	if (node >= sim->sys.frames.nr_nodes)
 		return KSMSIM_EARGUMENT;
 	return ks_call(sim,
 		       &(struct ks_call){ .pid = pid,

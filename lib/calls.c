@@ -141,7 +141,11 @@ static int64_t do_node(struct ksmsim *sim, struct ks_call *call)
 
 int ksmsim_node_set(struct ksmsim *sim, uint32_t pid, unsigned node)
 {
-	if (sim && node >= sim->sys.frames.nr_nodes)
+	const int refused = ks_machine_refuses(sim);
+
+	if (refused)
+		return refused;
+	if (node >= sim->sys.frames.nr_nodes)
 		return KSMSIM_EARGUMENT;
 	return ks_call(sim, &(struct ks_call){ .pid = pid, .body = do_node, .flags = node }, NULL);
 }
@@ -168,7 +172,11 @@ static int64_t do_mmap(struct ksmsim *sim, struct ks_call *call)
 
 int ksmsim_mmap(struct ksmsim *sim, uint32_t pid, const struct ksmsim_mmap *req, int64_t *ret)
 {
-	if (!req || (sim && req->file > sim->sys.nr_files))
+	const int refused = ks_machine_refuses(sim);
+
+	if (refused)
+		return refused;
+	if (!req || req->file > sim->sys.nr_files)
 		return KSMSIM_EARGUMENT;
 	return ks_call(sim, &(struct ks_call){ .pid = pid, .body = do_mmap, .mmap = req }, ret);
 }
