@@ -159,7 +159,6 @@ void sim_buf_printf(struct sim_buf *buf, const char *format, ...)
 void sim_buf_clear(struct sim_buf *buf)
 {
 	buf->length = 0;
-	buf->failed = false;
 	if (buf->text)
 		buf->text[0] = '\0';
 }
