@@ -677,13 +677,10 @@ static void watch_process(struct chaos *chaos, struct chaos_process *process)
 
 bool chaos_check(struct chaos *chaos)
 {
-	unsigned i;
-	int error = ksmsim_check(chaos->sim, chaos->fault, sizeof(chaos->fault));
+	const int error = ksmsim_check(chaos->sim, chaos->fault, sizeof(chaos->fault));
 
 	if (error && error != KSMSIM_EINVARIANT)
 		snprintf(chaos->fault, sizeof(chaos->fault), "check: %s", ksmsim_strerror(error));
-	for (i = 0; !error && chaos->watch && i < chaos->nr_alive; i++)
-		watch_process(chaos, &chaos->process[i]);
 	return !chaos->fault[0];
 }
 
@@ -740,12 +737,15 @@ int chaos_begin(struct chaos *chaos, struct chaos_source source, const char *pro
 
 bool chaos_step(struct chaos *chaos)
 {
+	unsigned i;
 	int error;
 
 	choose(chaos, &chaos->op);
 	error = execute(chaos, &chaos->op);
 	if (error && !chaos->fault[0])
 		snprintf(chaos->fault, sizeof(chaos->fault), "%s", ksmsim_strerror(error));
+	for (i = 0; !error && chaos->watch && i < chaos->nr_alive; i++)
+		watch_process(chaos, &chaos->process[i]);
 	return !chaos->fault[0];
 }
 

@@ -104,9 +104,10 @@ struct chaos {
 
 /* A new machine. @profile: NULL for one that the source chooses. Returns what ksmsim_new() does. */
 int chaos_begin(struct chaos *chaos, struct chaos_source source, const char *profile);
-/* One more operation. Returns false if something is wrong: see chaos->fault. */
+/* One more operation, and with chaos->watch a look at all processes. Returns false if something is
+ * wrong: see chaos->fault. */
 bool chaos_step(struct chaos *chaos);
-/* ksmsim_check(), and what the processes see if chaos->watch. */
+/* ksmsim_check() */
 bool chaos_check(struct chaos *chaos);
 void chaos_end(struct chaos *chaos);
 /* The operation as a line of a scenario; processes are named P1, P2, ... */
