@@ -162,37 +162,54 @@ static bool wants_unmerge(const struct ks_ksm *ksm, struct ks_pte pte)
 	       ks_frame_test(ks_frame(&ksm->sys->frames, pte.pfn), KS_FRAME_KSM);
 }
 
-/* What the walk over the range reads: by range, or one look-up an address up to 6.18. */
-static void charge_walk(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t start, uint64_t end)
+/* What one look-up of each address reads, up to 6.18: mm/ksm.c:unmerge_ksm_pages(). */
+static void charge_addresses(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t start, uint64_t end)
 {
 	struct ksmsim_walk walk;
 
 	ks_walk_cost(&ksm->sys->tables, &mm->pt, start, end, &walk);
-	if (ksm->env->feature[KS_FEAT_range_unmerge]) {
-		ks_count(ksm->env, KSMSIM_COUNT_unmerge_entries, (int64_t)walk.range);
-		ks_cost_n(ksm->env, KS_COST_walk_entry, walk.range);
-	} else {
-		ks_count(ksm->env, KSMSIM_COUNT_unmerge_entries, (int64_t)walk.per_address);
-		ks_cost_n(ksm->env, KS_COST_walk_address, walk.addresses);
+	ks_count(ksm->env, KSMSIM_COUNT_unmerge_entries, (int64_t)walk.per_address);
+	ks_cost_n(ksm->env, KS_COST_walk_address, walk.addresses);
+}
+
+/* Each page of the leaf in slots [first, last]; the number of pages copied apart in *broken. */
+static long unmerge_leaf(struct ks_ksm *ksm, struct ks_mm *mm, const struct ks_leaf *leaf,
+			 unsigned first, unsigned last, uint64_t *broken)
+{
+	for (int slot = ks_leaf_next(leaf, first); slot >= 0 && (unsigned)slot <= last;
+	     slot = ks_leaf_next(leaf, (unsigned)slot + 1)) {
+		long err;
+
+		if (!wants_unmerge(ksm, ks_leaf_get(leaf, (unsigned)slot)))
+			continue;
+		err = break_one(ksm, mm, leaf->vpn + (unsigned)slot);
+		if (err)
+			return err;
+		(*broken)++;
 	}
+	return 0;
 }
 
 long ks_unmerge(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t start, uint64_t end)
 {
+	const struct ks_tables *tables = &ksm->sys->tables;
+	uint64_t ptes = 0, broken = 0, entries;
 	struct ks_walk walk;
 	long err = 0;
 
-	charge_walk(ksm, mm, start, end);
-	ks_walk_start(&walk, &ksm->sys->tables, &mm->pt, start, end);
+	if (!ksm->env->feature[KS_FEAT_range_unmerge])
+		charge_addresses(ksm, mm, start, end);
+	ks_walk_start(&walk, tables, &mm->pt, start, end);
 	while (!err && ks_walk_leaf(&walk)) {
-		const struct ks_leaf *leaf = ks_leaf(&ksm->sys->tables, walk.leaf);
-
-		for (int slot = ks_leaf_next(leaf, walk.first);
-		     !err && slot >= 0 && (unsigned)slot <= walk.last;
-		     slot = ks_leaf_next(leaf, (unsigned)slot + 1)) {
-			if (wants_unmerge(ksm, ks_leaf_get(leaf, (unsigned)slot)))
-				err = break_one(ksm, mm, leaf->vpn + (unsigned)slot);
-		}
+		err = unmerge_leaf(ksm, mm, ks_leaf(tables, walk.leaf), walk.first, walk.last,
+				   &broken);
+		ptes += walk.last - walk.first + 1;
 	}
+	if (!ksm->env->feature[KS_FEAT_range_unmerge])
+		return err;
+	/* The range walk starts again at each page that it found: one entry of every level more. */
+	entries = walk.entries + ptes + broken * tables->geo->levels;
+	ks_count(ksm->env, KSMSIM_COUNT_unmerge_entries, (int64_t)entries);
+	ks_cost_n(ksm->env, KS_COST_walk_entry, entries);
 	return err;
 }
