@@ -241,6 +241,14 @@ struct write_call {
 	int64_t result;
 };
 
+/* The kernel's parsers see a string: it ends with the first NUL byte. */
+static size_t text_length(const struct write_call *call)
+{
+	const char *end = memchr(call->text, '\0', call->len);
+
+	return end ? (size_t)(end - call->text) : call->len;
+}
+
 static long write_file(struct ksmsim *sim, const struct write_call *call)
 {
 	const int knob = find_knob(sim, call->file);
@@ -249,9 +257,11 @@ static long write_file(struct ksmsim *sim, const struct write_call *call)
 
 	if (knob < 0)
 		return find_counter(sim, call->file) < 0 ? -ENOENT : -EACCES;
+	if (!call->len)
+		return 0; /* sysfs does not call the file at all */
 	if (knob == KS_KNOB_pages_to_scan && sim->env.knob.advisor_mode)
 		return -EINVAL;
-	err = parse_value(&sim->env, &knobs[knob], call->text, call->len, &value);
+	err = parse_value(&sim->env, &knobs[knob], call->text, text_length(call), &value);
 	if (err)
 		return err;
 	stored = (uint64_t *)(void *)((char *)&sim->env.knob + knobs[knob].offset);
