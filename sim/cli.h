@@ -19,6 +19,9 @@ struct cli_command {
 };
 
 int cmd_run(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
+int cmd_record(int argc, char **argv);
+int cmd_replay(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 
 /* One option of a command. */

@@ -101,8 +101,7 @@ static int meet(struct sim_lockstep *l, const json_t *line, int status)
 	int error;
 
 	if (status) {
-		snprintf(l->error, sizeof(l->error), "on the other side (%s): %s", l->kernels[1],
-			 sim_run_error(l->runs[1]));
+		snprintf(l->error, sizeof(l->error), "%s", sim_run_error(l->runs[1]));
 		return status;
 	}
 	error = compare_headers(l);
@@ -124,37 +123,47 @@ static int first_observes(void *self, struct sim_run *run, const json_t *line)
 		return 0;
 	}
 	if (!op)
-		return meet(l, line, sim_run_end(l->runs[1]));
+		return meet(l, line, l->runs[1] ? sim_run_end(l->runs[1]) : 0);
 	error = remember(l, line);
-	if (!error)
+	if (!error && !l->runs[1])
+		error = meet(l, line, 0);
+	else if (!error)
 		error = meet(l, line, sim_run_text(l->runs[1], run->name, run->line, op));
 	return error;
 }
 
+static int make_run(struct sim_lockstep *l, int side)
+{
+	struct sim_options *options = &l->options.side[side];
+	char text[1024];
+	int error;
+
+	options->drain = !l->options.undrained;
+	options->pages = true;
+	options->observe = side ? second_observes : first_observes;
+	options->observe_self = l;
+	options->blind = &l->blind;
+	error = sim_run_new(options, text, sizeof(text), &l->runs[side]);
+	if (error) {
+		snprintf(l->error, sizeof(l->error), "%s", text);
+		return error;
+	}
+	snprintf(l->kernels[side], sizeof(l->kernels[side]), "%s", l->runs[side]->kernel);
+	l->blind.counters |= l->runs[side]->blind.counters;
+	l->blind.figures |= l->runs[side]->blind.figures;
+	l->blind.pages |= l->runs[side]->blind.pages;
+	return 0;
+}
+
 static int make_runs(struct sim_lockstep *l)
 {
-	char text[1024];
-	int side, error;
+	int error = make_run(l, 0);
 
-	for (side = 0; side < 2; side++) {
-		struct sim_options *options = &l->options.side[side];
-
-		options->drain = options->pages = true;
-		options->observe = side ? second_observes : first_observes;
-		options->observe_self = l;
-		options->blind = &l->blind;
-		error = sim_run_new(options, text, sizeof(text), &l->runs[side]);
-		if (error) {
-			snprintf(l->error, sizeof(l->error), "%s", text);
-			return error;
-		}
-		snprintf(l->kernels[side], sizeof(l->kernels[side]), "%s", l->runs[side]->kernel);
-		l->blind.counters |= l->runs[side]->blind.counters;
-		l->blind.figures |= l->runs[side]->blind.figures;
-		l->blind.pages |= l->runs[side]->blind.pages;
-	}
-	l->runs[0]->blind = l->runs[1]->blind = l->blind;
-	return 0;
+	if (!error)
+		error = make_run(l, 1);
+	if (!error)
+		l->runs[0]->blind = l->runs[1]->blind = l->blind;
+	return error;
 }
 
 /* ---- the scenario ---- */
@@ -203,9 +212,7 @@ static int start(struct sim_lockstep *l, const struct sim_lockstep_options *opti
 	l->name = name;
 	l->past = json_array();
 	l->accepted = json_array();
-	if (!sim_compare_init(&l->compare) || !l->past || !l->accepted)
-		return KSMSIM_ENOMEM;
-	return make_runs(l);
+	return sim_compare_init(&l->compare) && l->past && l->accepted ? 0 : KSMSIM_ENOMEM;
 }
 
 /* The runs are no longer needed: a live backend is put away as early as can be. */
@@ -213,7 +220,7 @@ static int finish(struct sim_lockstep *l, int error)
 {
 	int side;
 
-	if (!error)
+	if (!error && l->runs[0])
 		error = sim_run_end(l->runs[0]);
 	if (l->runs[0]) {
 		l->operations = sim_run_operations(l->runs[0]);
@@ -237,6 +244,8 @@ int sim_lockstep_file(struct sim_lockstep *l, const struct sim_lockstep_options 
 	int error = start(l, options, name);
 
 	if (!error)
+		error = make_runs(l);
+	if (!error)
 		error = is_lua(name) ? sim_run_lua(l->runs[0], in, name)
 				     : sim_run_lines(l->runs[0], in, name);
 	return finish(l, error);
@@ -248,8 +257,166 @@ int sim_lockstep_list(struct sim_lockstep *l, const struct sim_lockstep_options 
 	int error = start(l, options, name);
 
 	if (!error)
+		error = make_runs(l);
+	if (!error)
 		error = run_list(l, operations);
 	return finish(l, error);
+}
+
+/* ---- a recording ---- */
+
+static int bad_recording(struct sim_lockstep *l, unsigned long at, const char *why)
+{
+	snprintf(l->error, sizeof(l->error), "%s:%lu: %s", l->name, at, why);
+	return SIM_EINPUT;
+}
+
+/* The names in this list as bits of their rows. */
+static uint64_t bits_of(const json_t *list, const struct sim_rows *rows)
+{
+	const json_t *name;
+	uint64_t bits = 0;
+	size_t i;
+
+	json_array_foreach((json_t *)list, i, name)
+	{
+		const char *text = json_string_value(name);
+		const size_t row =
+			text ? sim_rows_find(rows, (struct sim_word){ text, strlen(text) })
+			     : rows->nr;
+
+		if (row < rows->nr)
+			bits |= UINT64_C(1) << row;
+	}
+	return bits;
+}
+
+static void take_blind(struct sim_lockstep *l, const json_t *blind)
+{
+	static const struct ksmsim_row sight_rows[] = {
+#define SIGHT(name, doc) { #name, "", "", doc },
+#include "sights.def"
+	};
+	const struct sim_rows counters = sim_table_rows(KSMSIM_TABLE_COUNTERS);
+	const struct sim_rows sights = { sight_rows, SIM_SIGHT_NR };
+	struct sim_rows figures;
+
+	figures.row = sim_figures(&figures.nr);
+	l->blind.counters |= bits_of(json_object_get(blind, "counters"), &counters);
+	l->blind.figures |= bits_of(json_object_get(blind, "figures"), &figures);
+	l->blind.pages |= bits_of(json_object_get(blind, "pages"), &sights);
+}
+
+/* {"smart_scan":"0"} as settings, which live as long as the run. */
+static int take_settings(struct sim_lockstep *l, const json_t *object,
+			 const struct sim_setting **list, size_t *nr)
+{
+	struct sim_setting *settings =
+		sim_alloc(&l->mem, (json_object_size(object) + 1) * sizeof(*settings));
+	const char *key;
+	json_t *value;
+
+	if (!settings)
+		return KSMSIM_ENOMEM;
+	*nr = 0;
+	json_object_foreach((json_t *)object, key, value)
+	{
+		if (json_is_string(value))
+			settings[(*nr)++] = (struct sim_setting){ key, json_string_value(value) };
+	}
+	*list = settings;
+	return 0;
+}
+
+static int take_header(struct sim_lockstep *l, const json_t *header)
+{
+	struct sim_options *options = &l->options.side[0];
+	const char *kernel = json_string_value(json_object_get(header, "kernel"));
+	int error;
+
+	if (json_integer_value(json_object_get(header, "schema")) != SIM_SCHEMA)
+		return bad_recording(l, 1, "no recording, or one of another version");
+	l->settings = json_incref((json_t *)header);
+	options->profile = json_string_value(json_object_get(header, "profile"));
+	options->geometry = json_string_value(json_object_get(header, "geometry"));
+	options->seed = (uint64_t)json_integer_value(json_object_get(header, "seed"));
+	l->options.undrained = !json_is_true(json_object_get(header, "drain"));
+	error = take_settings(l, json_object_get(header, "features"), &options->features,
+			      &options->nr_features);
+	if (!error)
+		error = take_settings(l, json_object_get(header, "knobs"), &options->knobs,
+				      &options->nr_knobs);
+	if (error)
+		return error;
+	take_blind(l, json_object_get(header, "blind"));
+	snprintf(l->kernels[1], sizeof(l->kernels[1]), "%s", kernel ? kernel : "?");
+	error = make_run(l, 0);
+	if (!error)
+		l->runs[0]->blind = l->blind;
+	keep(&l->headers[1], header);
+	return error;
+}
+
+/* One line of a recording. @ended: its last one */
+static int take_line(struct sim_lockstep *l, unsigned long at, const json_t *line, bool *ended)
+{
+	const char *op = json_string_value(json_object_get(line, "op"));
+
+	if (!l->runs[0])
+		return take_header(l, line);
+	keep(&l->line, line);
+	if (op)
+		return sim_run_text(
+			l->runs[0], l->name,
+			(unsigned long)json_integer_value(json_object_get(line, "line")), op);
+	if (!json_is_true(json_object_get(line, "end")))
+		return bad_recording(l, at, "neither an operation nor the end");
+	*ended = true;
+	return 0;
+}
+
+int sim_lockstep_recording(struct sim_lockstep *l, const struct sim_lockstep_options *options,
+			   FILE *in, const char *name)
+{
+	unsigned long at = 0;
+	json_error_t wrong;
+	bool ended = false;
+	json_t *line;
+	int error = start(l, options, name);
+
+	while (!error && !ended) {
+		at++;
+		line = json_loadf(in, JSON_DISABLE_EOF_CHECK, &wrong);
+		if (!line) {
+			error = bad_recording(l, at, "the recording is not whole");
+			break;
+		}
+		error = take_line(l, at, line, &ended);
+		json_decref(line);
+	}
+	error = finish(l, error);
+	sim_free(&l->mem, (void *)(uintptr_t)l->options.side[0].features);
+	sim_free(&l->mem, (void *)(uintptr_t)l->options.side[0].knobs);
+	l->options.side[0].features = l->options.side[0].knobs = NULL;
+	return error;
+}
+
+bool sim_lockstep_agrees(const struct sim_lockstep *l)
+{
+	const json_t *difference, *a, *b;
+	size_t i, j;
+
+	for (i = 0; i < l->nr_reports; i++)
+		json_array_foreach(l->reports[i].differences, j, difference)
+		{
+			a = json_object_get(difference, "a");
+			b = json_object_get(difference, "b");
+			if (strcmp(json_string_value(json_object_get(difference, "field")),
+				   "expectation") != 0 ||
+			    !json_equal(a, b))
+				return false;
+		}
+	return true;
 }
 
 void sim_lockstep_free(struct sim_lockstep *l)
@@ -266,5 +433,6 @@ void sim_lockstep_free(struct sim_lockstep *l)
 	json_decref(l->headers[1]);
 	json_decref(l->line);
 	json_decref(l->past);
+	json_decref(l->settings);
 	json_decref(l->accepted);
 }

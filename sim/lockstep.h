@@ -14,6 +14,7 @@ struct sim_lockstep_options {
 	struct sim_options side[2]; /* of the model, and of the other one */
 	bool keep_going;	    /* do not stop at the first difference */
 	bool lenient;		    /* leave operations out that cannot be read */
+	bool undrained;		    /* leave the LRU batches as they are */
 };
 
 /* One operation after which something differs. */
@@ -38,9 +39,10 @@ struct sim_lockstep {
 	/* while it runs */
 	struct sim_mem mem;
 	struct sim_blind blind;
-	struct sim_run *runs[2];
-	json_t *headers[2]; /* not compared yet */
-	json_t *line;	    /* of the second run, not compared yet */
+	struct sim_run *runs[2]; /* the second is NULL if it is a recording */
+	json_t *settings;	 /* of a recording: what options point to */
+	json_t *headers[2];	 /* not compared yet */
+	json_t *line;		 /* of the second run, not compared yet */
 	json_t *past;
 };
 
@@ -50,6 +52,14 @@ int sim_lockstep_file(struct sim_lockstep *lockstep, const struct sim_lockstep_o
 /* @operations: array of strings */
 int sim_lockstep_list(struct sim_lockstep *lockstep, const struct sim_lockstep_options *options,
 		      const json_t *operations, const char *name);
+/**
+ * sim_lockstep_recording() - what a recording holds, against the model
+ * @options: side[0] gets kernel, settings and seed from the recording's header
+ */
+int sim_lockstep_recording(struct sim_lockstep *lockstep,
+			   const struct sim_lockstep_options *options, FILE *in, const char *name);
+/* Every difference is an expectation that fails in the same way on both sides. */
+bool sim_lockstep_agrees(const struct sim_lockstep *lockstep);
 void sim_lockstep_free(struct sim_lockstep *lockstep);
 
 #endif

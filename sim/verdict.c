@@ -94,8 +94,9 @@ void sim_verdict_print(const struct sim_lockstep *l, FILE *out, const char *agai
 	case SIM_SAME:
 		fprintf(out,
 			"%s: same, %" PRIu64 " operations, %" PRIu64 " expectations, %" PRIu64
-			" values compared\n",
-			l->name, l->operations, l->expectations, l->compare.values);
+			" values compared%s\n",
+			l->name, l->operations, l->expectations, l->compare.values,
+			l->options.undrained ? "; LRU batches left as they are" : "");
 		return;
 	case SIM_SKIPPED:
 		fprintf(out, "%s: skipped: %s\n", l->name, l->error);
@@ -149,6 +150,8 @@ bool sim_verdict_json(const struct sim_lockstep *l, FILE *out, const char *again
 	json_object_set_new(line, "expectations", json_integer((json_int_t)l->expectations));
 	json_object_set_new(line, "values", json_integer((json_int_t)l->compare.values));
 	json_object_set_new(line, "masks", masks_json(l->compare.masked));
+	if (l->options.undrained)
+		json_object_set_new(line, "undrained", json_true());
 	for (i = 0; i < l->nr_reports; i++)
 		json_array_append_new(reports,
 				      json_pack("{sIsOsO}", "line", (json_int_t)l->reports[i].line,

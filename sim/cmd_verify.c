@@ -1,0 +1,444 @@
+/*
+ * cmd_verify.c - ksmsim verify: the same scenario on the model and on the kernel.
+ *
+ * Standard output has one verdict for each scenario, then all together. What a
+ * random run finds is shrunk and written to a file named by its seed, which is
+ * a scenario like any other. A run that somebody else disturbed proves nothing
+ * and is repeated.
+ *
+ * The other side need not be the kernel: a second model, with features of its
+ * own or with batches of one page, shows what a change of the model changes.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend.h"
+#include "cli.h"
+#include "generate.h"
+#include "live.h"
+#include "probe.h"
+#include "verdict.h"
+
+#define DISTURBED_MAX 5u /* times in a row */
+#define SHRINK_TRIES_DEFAULT 2000u
+
+enum {
+	OPTION_KEEP_GOING,
+	OPTION_AGAINST,
+	OPTION_PROFILE,
+	OPTION_FEATURE,
+	OPTION_OTHER,
+	OPTION_KNOB,
+	OPTION_SEED,
+	OPTION_REPEAT,
+	OPTION_RANDOM,
+	OPTION_OPS,
+	OPTION_RUNS,
+	OPTION_TRIES,
+	OPTION_OUT,
+	OPTION_JSON,
+	OPTION_QUIET,
+	OPTION_HELP,
+};
+
+static const struct cli_option options[] = {
+	[OPTION_KEEP_GOING] = { "--keep-going", NULL, "tell all differences, not only the first" },
+	[OPTION_AGAINST] = { "--against", "live|model|single",
+			     "the other side (live): the kernel, a second model, or one whose "
+			     "batches are of one page" },
+	[OPTION_PROFILE] = { "--profile", "P",
+			     "the kernel that the model is (as the running one)" },
+	[OPTION_FEATURE] = { "--feature", "F=0|1", "change a behaviour of the model" },
+	[OPTION_OTHER] = { "--other", "F=0|1", "change a behaviour of a second model" },
+	[OPTION_KNOB] = { "--knob", "K=V", "write V to a knob on both sides first" },
+	[OPTION_SEED] = { "--seed", "N", "of every chance in the model (0)" },
+	[OPTION_REPEAT] = { "--repeat", "N", "everything N times (1)" },
+	[OPTION_RANDOM] = { "--random", "SEED",
+			    "random scenarios, from this seed on, and no file" },
+	[OPTION_OPS] = { "--ops", "N", "operations of a random scenario (100)" },
+	[OPTION_RUNS] = { "--runs", "N", "how many random scenarios (1)" },
+	[OPTION_TRIES] = { "--tries", "N", "runs for shrinking one that differs (2000)" },
+	[OPTION_OUT] = { "--out", "DIR", "where random scenarios that differ are written (.)" },
+	[OPTION_JSON] = { "--json", NULL, "verdicts as JSON lines" },
+	[OPTION_QUIET] = { "--quiet", NULL, "only what differs" },
+	[OPTION_HELP] = { "--help", NULL, "this text" },
+	{ NULL, NULL, NULL },
+};
+
+struct settings {
+	struct sim_setting *list;
+	size_t nr;
+};
+
+struct command {
+	struct sim_lockstep_options lockstep;
+	struct settings features, others, knobs;
+	const char **files;
+	size_t nr_files;
+	const char *against, *profile, *out;
+	uint64_t random, ops, runs, repeat, tries;
+	bool is_random, json, quiet, help;
+	struct sim_probe probe;
+	struct sim_verdicts verdicts;
+	char again[512]; /* what comes before and behind the file */
+};
+
+/* ---- arguments ---- */
+
+/* The text is the program's own argument: it is cut in two where it is. */
+static int add_setting(struct settings *to, const char *option, const char *text)
+{
+	char *equals = strchr(text, '=');
+
+	if (!equals || equals == text)
+		return cli_error("%s: '%s' is not NAME=VALUE", option, text);
+	*equals = '\0';
+	to->list[to->nr++] = (struct sim_setting){ text, equals + 1 };
+	return 0;
+}
+
+static int take_number(const char *option, const char *text, uint64_t *number)
+{
+	return cli_number(option, text, number) ? 0 : CLI_USAGE;
+}
+
+static int take_against(struct command *c, const char *value)
+{
+	if (strcmp(value, "live") != 0 && strcmp(value, "model") != 0 &&
+	    strcmp(value, "single") != 0)
+		return cli_error("--against: '%s' is none of live, model, single", value);
+	c->against = value;
+	return 0;
+}
+
+static int take_option(struct command *c, int option, const char *value)
+{
+	switch (option) {
+	case OPTION_AGAINST:
+		return take_against(c, value);
+	case OPTION_PROFILE:
+		c->profile = value;
+		return 0;
+	case OPTION_FEATURE:
+		return add_setting(&c->features, "--feature", value);
+	case OPTION_OTHER:
+		return add_setting(&c->others, "--other", value);
+	case OPTION_KNOB:
+		return add_setting(&c->knobs, "--knob", value);
+	case OPTION_SEED:
+		return take_number("--seed", value, &c->lockstep.side[0].seed);
+	case OPTION_REPEAT:
+		return take_number("--repeat", value, &c->repeat);
+	case OPTION_RANDOM:
+		c->is_random = true;
+		return take_number("--random", value, &c->random);
+	case OPTION_OPS:
+		return take_number("--ops", value, &c->ops);
+	case OPTION_RUNS:
+		return take_number("--runs", value, &c->runs);
+	case OPTION_TRIES:
+		return take_number("--tries", value, &c->tries);
+	case OPTION_OUT:
+		c->out = value;
+		return 0;
+	default:
+		c->lockstep.keep_going |= option == OPTION_KEEP_GOING;
+		c->json |= option == OPTION_JSON;
+		c->quiet |= option == OPTION_QUIET;
+		c->help |= option == OPTION_HELP;
+		return 0;
+	}
+}
+
+static int take_arguments(struct command *c, int argc, char **argv)
+{
+	struct cli_args args = {
+		.command = "verify", .options = options, .argc = argc, .argv = argv, .next = 1
+	};
+	const char *value;
+	int option, status = 0;
+
+	while (!status && (option = cli_next(&args, &value)) != CLI_END) {
+		if (option == CLI_BAD)
+			return CLI_USAGE;
+		if (option == CLI_OPERAND)
+			c->files[c->nr_files++] = value;
+		else
+			status = take_option(c, option, value);
+	}
+	if (!status && !c->help && !c->nr_files && !c->is_random)
+		status = cli_error("verify needs a file, or --random; see ksmsim verify --help");
+	if (!status && c->nr_files && c->is_random)
+		status = cli_error("verify takes files or --random, not both");
+	if (!status && c->others.nr && strcmp(c->against, "live") == 0)
+		status = cli_error("--other needs --against model or single");
+	return status;
+}
+
+/* ---- sides ---- */
+
+static void note_settings(struct command *c, const char *option, const struct settings *settings)
+{
+	size_t i, length = strlen(c->again);
+
+	for (i = 0; i < settings->nr && length < sizeof(c->again); i++)
+		length +=
+			(size_t)snprintf(c->again + length, sizeof(c->again) - length, " %s %s=%s",
+					 option, settings->list[i].name, settings->list[i].value);
+}
+
+/* The options that matter to a run, as they would be typed. */
+static void note_again(struct command *c)
+{
+	size_t length = 0;
+
+	c->again[0] = '\0';
+	if (strcmp(c->against, "live") != 0)
+		length += (size_t)snprintf(c->again, sizeof(c->again), " --against %s", c->against);
+	if (c->profile)
+		length += (size_t)snprintf(c->again + length, sizeof(c->again) - length,
+					   " --profile %s", c->profile);
+	if (c->lockstep.side[0].seed)
+		snprintf(c->again + length, sizeof(c->again) - length, " --seed %" PRIu64,
+			 c->lockstep.side[0].seed);
+	note_settings(c, "--feature", &c->features);
+	note_settings(c, "--other", &c->others);
+	note_settings(c, "--knob", &c->knobs);
+}
+
+static int choose_live(struct command *c)
+{
+	struct sim_options *model = &c->lockstep.side[0];
+	char why[512];
+	size_t i;
+
+	if (!sim_live_supported(why, sizeof(why)))
+		return cli_error("the kernel cannot be used: %s", why);
+	c->lockstep.side[1].backend = sim_live_new;
+	if (c->profile)
+		return 0;
+	sim_probe(&c->probe, NULL, "");
+	model->profile = c->lockstep.side[1].profile = c->probe.profile;
+	for (i = 0; i < c->probe.nr_features; i++)
+		c->features.list[c->features.nr++] = c->probe.features[i];
+	if (c->probe.note[0])
+		fprintf(stderr, "ksmsim: %s\n", c->probe.note);
+	return 0;
+}
+
+static int choose_sides(struct command *c)
+{
+	struct sim_options *model = &c->lockstep.side[0], *other = &c->lockstep.side[1];
+	int status = 0;
+
+	model->profile = other->profile = c->profile;
+	other->seed = model->seed;
+	note_again(c);
+	if (strcmp(c->against, "live") == 0)
+		status = choose_live(c);
+	else if (strcmp(c->against, "single") == 0)
+		other->backend = sim_single_new;
+	model->features = c->features.list;
+	model->nr_features = c->features.nr;
+	model->knobs = other->knobs = c->knobs.list;
+	model->nr_knobs = other->nr_knobs = c->knobs.nr;
+	if (strcmp(c->against, "live") == 0)
+		return status;
+	/* a second model is like the first, but for --other */
+	memmove(c->others.list + c->features.nr, c->others.list,
+		c->others.nr * sizeof(*c->others.list));
+	memcpy(c->others.list, c->features.list, c->features.nr * sizeof(*c->features.list));
+	other->features = c->others.list;
+	other->nr_features = c->others.nr + c->features.nr;
+	return status;
+}
+
+/* ---- runs ---- */
+
+/* Out of memory is the only thing that can go wrong with a verdict. */
+static bool show(const struct command *c, const struct sim_lockstep *l, const char *again)
+{
+	const enum sim_verdict verdict = sim_verdict_of(l);
+
+	if (c->json)
+		return sim_verdict_json(l, stdout, again);
+	if (!c->quiet || verdict == SIM_DIFFERENT || verdict == SIM_REFUSED)
+		sim_verdict_print(l, stdout, again);
+	fflush(stdout);
+	return true;
+}
+
+/* 0, or CLI_USAGE when nothing further makes sense. */
+static int judge(struct command *c, const struct sim_lockstep *l, const char *again)
+{
+	sim_verdicts_add(&c->verdicts, l);
+	if (!show(c, l, again))
+		return cli_error("no memory");
+	return l->status == SIM_LIVE_EREFUSED || l->status == KSMSIM_ENOMEM ? CLI_USAGE : 0;
+}
+
+static int verify_file(struct command *c, const char *path)
+{
+	struct sim_lockstep_options o = c->lockstep;
+	struct sim_lockstep l;
+	char again[1024];
+	unsigned tries = 0;
+	FILE *in = fopen(path, "r");
+	int status;
+
+	if (!in)
+		return cli_error("%s cannot be read: %s", path, strerror(errno));
+	for (;;) {
+		status = sim_lockstep_file(&l, &o, in, path);
+		/* about what is in the LRU batches: once more, as they are */
+		if (!status && l.nr_reports && !o.undrained && sim_lockstep_agrees(&l))
+			o.undrained = true;
+		else if (status != SIM_LIVE_EDISTURBED || ++tries == DISTURBED_MAX)
+			break;
+		sim_lockstep_free(&l);
+		rewind(in);
+	}
+	snprintf(again, sizeof(again), "ksmsim verify %s%s", path, c->again);
+	status = judge(c, &l, again);
+	sim_lockstep_free(&l);
+	fclose(in);
+	return status;
+}
+
+/* A scenario that still differs, and where it is from, as a file. */
+static int keep(struct command *c, uint64_t seed, const json_t *operations, char *path, size_t size)
+{
+	struct cli_output output;
+	const json_t *line;
+	size_t i;
+
+	snprintf(path, size, "%s/random-%" PRIu64 ".ksm", c->out, seed);
+	if (!cli_output_open(&output, path))
+		return CLI_USAGE;
+	fprintf(output.file,
+		"# What is left of ksmsim verify --random %" PRIu64 " --ops %" PRIu64 "%s\n", seed,
+		c->ops, c->again);
+	json_array_foreach((json_t *)operations, i, line)
+		fprintf(output.file, "%s\n", json_string_value(line));
+	return cli_output_commit(&output) ? 0 : CLI_USAGE;
+}
+
+static int shrink_and_keep(struct command *c, uint64_t seed, const json_t *operations)
+{
+	struct sim_lockstep l;
+	char path[512], again[1152];
+	json_t *least = sim_shrink(&c->lockstep, operations, c->tries, &l);
+	int status;
+
+	status = keep(c, seed, least ? least : operations, path, sizeof(path));
+	l.name = path;
+	snprintf(again, sizeof(again), "ksmsim verify %s%s", path, c->again);
+	if (!status && least)
+		status = judge(c, &l, again);
+	else if (!status)
+		printf("%s: differs no more when it is run again%s%s\n", path,
+		       l.error[0] ? ": " : "", l.error);
+	json_decref(least);
+	sim_lockstep_free(&l);
+	return status;
+}
+
+static int verify_seed(struct command *c, uint64_t seed)
+{
+	json_t *operations = sim_generate(seed, c->ops);
+	struct sim_lockstep_options lenient = c->lockstep;
+	struct sim_lockstep l;
+	unsigned tries = 0;
+	char name[64];
+	int status;
+
+	if (!operations)
+		return cli_error("no memory");
+	snprintf(name, sizeof(name), "random %" PRIu64, seed);
+	lenient.lenient = true;
+	for (;;) {
+		status = sim_lockstep_list(&l, &lenient, operations, name);
+		if (status != SIM_LIVE_EDISTURBED || ++tries == DISTURBED_MAX)
+			break;
+		sim_lockstep_free(&l);
+	}
+	if (sim_verdict_of(&l) == SIM_DIFFERENT)
+		status = shrink_and_keep(c, seed, l.accepted);
+	else
+		status = judge(c, &l, "");
+	sim_lockstep_free(&l);
+	json_decref(operations);
+	return status;
+}
+
+static int verify_all(struct command *c)
+{
+	uint64_t round, i;
+	int status = 0;
+
+	for (round = 0; !status && round < c->repeat; round++) {
+		for (i = 0; !status && i < c->nr_files; i++)
+			status = verify_file(c, c->files[i]);
+		for (i = 0; !status && c->is_random && i < c->runs; i++)
+			status = verify_seed(c, c->random + i);
+	}
+	if (c->json)
+		sim_verdicts_json(&c->verdicts, stdout);
+	else
+		sim_verdicts_print(&c->verdicts, stdout);
+	if (c->verdicts.runs[SIM_DIFFERENT])
+		return CLI_FAILED;
+	return status || c->verdicts.runs[SIM_REFUSED] ? CLI_USAGE : CLI_DONE;
+}
+
+static int print_help(void)
+{
+	printf("usage: ksmsim verify FILE... [OPTION...]\n"
+	       "       ksmsim verify --random SEED [--ops N] [--runs N] [OPTION...]\n\n"
+	       "Runs scenarios on the model and on the running kernel at the same time and "
+	       "compares\n"
+	       "them after every operation. It is a strict guest: it refuses to start where\n"
+	       "somebody else uses KSM, and puts back every knob.\n\n");
+	cli_print_options(options, stdout);
+	printf("\nExit status: 0 all the same (or skipped), 1 something differs, 2 bad usage or "
+	       "input,\nor the kernel cannot be used.\n");
+	return cli_finish(CLI_DONE);
+}
+
+static bool make_room(struct command *c, int argc)
+{
+	struct settings *all[] = { &c->features, &c->others, &c->knobs };
+	size_t i;
+
+	for (i = 0; i < 3; i++)
+		all[i]->list = calloc((size_t)argc * 2 + SIM_PROBE_MAX, sizeof(*all[i]->list));
+	c->files = calloc((size_t)argc + 1, sizeof(*c->files));
+	return c->files && all[0]->list && all[1]->list && all[2]->list;
+}
+
+int cmd_verify(int argc, char **argv)
+{
+	struct command c = { .against = "live",
+			     .out = ".",
+			     .ops = 100,
+			     .runs = 1,
+			     .repeat = 1,
+			     .tries = SHRINK_TRIES_DEFAULT };
+	int status = make_room(&c, argc) ? take_arguments(&c, argc, argv) : cli_error("no memory");
+
+	if (!status && c.help)
+		status = print_help();
+	else if (!status) {
+		status = choose_sides(&c);
+		if (!status)
+			status = cli_finish(verify_all(&c));
+	}
+	free(c.features.list);
+	free(c.others.list);
+	free(c.knobs.list);
+	free(c.files);
+	return status;
+}
