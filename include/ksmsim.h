@@ -387,10 +387,12 @@ struct ksmsim_process {
 	uint64_t rss_anon;	    /* pages */
 	uint64_t nr_ptes;	    /* PTE tables */
 	uint64_t nr_vmas;
-	uint64_t ksm_pages; /* smaps KSM:, pages */
 	uint64_t swap_pages;
 };
 KSMSIM_API int ksmsim_process_get(struct ksmsim *sim, uint32_t pid, struct ksmsim_process *out);
+
+/** ksmsim_ksm_pages_get() - smaps KSM:, mapped KSM pages of a process; walks all that it maps */
+KSMSIM_API int ksmsim_ksm_pages_get(struct ksmsim *sim, uint32_t pid, uint64_t *pages);
 
 /** ksmsim_ksm_stat() - /proc/PID/ksm_stat as text. @ret: length */
 KSMSIM_API int ksmsim_ksm_stat(struct ksmsim *sim, uint32_t pid, char *buf, size_t size,

@@ -97,14 +97,16 @@ static void dump_process(const struct dump *dump, uint32_t pid)
 {
 	const struct ks_mm *mm = ks_machine_mm(dump->sim, pid);
 	struct ksmsim_process process;
+	uint64_t ksm_pages;
 
-	if (ksmsim_process_get(dump->sim, pid, &process))
+	if (ksmsim_process_get(dump->sim, pid, &process) ||
+	    ksmsim_ksm_pages_get(dump->sim, pid, &ksm_pages))
 		return;
 	say(dump,
 	    "process %" PRIu32 "%s items %" PRId64 " merging %" PRId64 " zero %" PRId64
 	    " rss %" PRIu64 " ptes %" PRIu64 " ksm %" PRIu64 "%s%s",
 	    pid, process.alive ? "" : " (gone)", process.ksm_rmap_items, process.ksm_merging_pages,
-	    process.ksm_zero_pages, process.rss_anon, process.nr_ptes, process.ksm_pages,
+	    process.ksm_zero_pages, process.rss_anon, process.nr_ptes, ksm_pages,
 	    process.registered ? " registered" : "", process.merge_any ? " merge_any" : "");
 	for (uint32_t i = 0; mm && i < mm->nr_vmas; i++)
 		dump_vma(dump, pid, mm, &mm->vmas[i]);

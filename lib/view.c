@@ -66,32 +66,6 @@ static bool any_mergeable(const struct ks_mm *mm)
 	return false;
 }
 
-static uint64_t count_ksm_pages(const struct ksmsim *sim, const struct ks_mm *mm)
-{
-	const struct ks_tables *tables = &sim->sys.tables;
-	uint64_t nr = 0;
-
-	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
-		struct ks_walk walk;
-
-		ks_walk_start(&walk, tables, &mm->pt, mm->vmas[i].start, mm->vmas[i].end);
-		while (ks_walk_leaf(&walk)) {
-			const struct ks_leaf *leaf = ks_leaf(tables, walk.leaf);
-
-			for (int slot = ks_leaf_next(leaf, walk.first);
-			     slot >= 0 && (unsigned)slot <= walk.last;
-			     slot = ks_leaf_next(leaf, (unsigned)slot + 1)) {
-				const struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
-
-				nr += ks_pte_is_anon(pte) &&
-				      ks_frame_test(ks_frame(&sim->sys.frames, pte.pfn),
-						    KS_FRAME_KSM);
-			}
-		}
-	}
-	return nr;
-}
-
 static int64_t process_profit(const struct ksmsim *sim, const struct ks_mm *mm)
 {
 	return (mm->ksm_merging_pages + mm->ksm_zero_pages) * page_bytes(sim) -
@@ -125,8 +99,49 @@ int ksmsim_process_get(struct ksmsim *sim, uint32_t pid, struct ksmsim_process *
 	out->rss_anon = mm->rss_anon;
 	out->nr_ptes = mm->pt.nr_tables[sim->sys.tables.geo->levels - 1];
 	out->nr_vmas = mm->nr_vmas;
-	out->ksm_pages = count_ksm_pages(sim, mm);
 	out->swap_pages = mm->swap_pages;
+	return 0;
+}
+
+static uint64_t count_ksm_pages(const struct ksmsim *sim, const struct ks_mm *mm)
+{
+	const struct ks_tables *tables = &sim->sys.tables;
+	uint64_t nr = 0;
+
+	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
+		struct ks_walk walk;
+
+		ks_walk_start(&walk, tables, &mm->pt, mm->vmas[i].start, mm->vmas[i].end);
+		while (ks_walk_leaf(&walk)) {
+			const struct ks_leaf *leaf = ks_leaf(tables, walk.leaf);
+
+			for (int slot = ks_leaf_next(leaf, walk.first);
+			     slot >= 0 && (unsigned)slot <= walk.last;
+			     slot = ks_leaf_next(leaf, (unsigned)slot + 1)) {
+				const struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
+
+				nr += ks_pte_is_anon(pte) &&
+				      ks_frame_test(ks_frame(&sim->sys.frames, pte.pfn),
+						    KS_FRAME_KSM);
+			}
+		}
+	}
+	return nr;
+}
+
+int ksmsim_ksm_pages_get(struct ksmsim *sim, uint32_t pid, uint64_t *pages)
+{
+	const int refused = ks_machine_refuses(sim);
+	const struct ks_mm *mm;
+
+	if (refused)
+		return refused;
+	if (!pages)
+		return KSMSIM_EARGUMENT;
+	if (!pid || pid > sim->nr_processes)
+		return KSMSIM_EPROCESS;
+	mm = ks_mm_find(&sim->sys, sim->processes[pid].mm);
+	*pages = mm ? count_ksm_pages(sim, mm) : 0;
 	return 0;
 }
 

@@ -51,6 +51,8 @@ struct sim_backend_ops {
 	uint64_t (*now)(struct sim_backend *backend);
 
 	/* optional: */
+	/* an ASKED_FIGURE; without it the run is blind to the figure */
+	int (*ksm_pages)(struct sim_backend *backend, uint32_t process, uint64_t *value);
 	void (*blind)(struct sim_backend *backend, struct sim_blind *blind); /* NULL: sees all */
 	/* the first present page at or above *vaddr; *vaddr becomes @end if there is none below it */
 	int (*next_page)(struct sim_backend *backend, uint32_t process, uint64_t *vaddr,
@@ -68,6 +70,16 @@ struct sim_backend_ops {
 struct sim_backend {
 	const struct sim_backend_ops *ops;
 };
+
+/* Does reading the figure cost a walk? */
+bool sim_figure_is_asked(unsigned figure);
+
+/**
+ * sim_figure_read() - any figure of a process
+ * @seen: what ops->process() said of it
+ */
+int sim_figure_read(struct sim_backend *backend, uint32_t process,
+		    const struct ksmsim_process *seen, unsigned figure, int64_t *value);
 
 /**
  * sim_model_new() - the model as a backend

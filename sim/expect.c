@@ -239,16 +239,18 @@ static int expect_figure(struct expectation *e, struct sim_word item, uint32_t p
 {
 	struct sim_run *run = e->run;
 	struct ksmsim_process seen;
-	int64_t wanted;
+	int64_t wanted, found;
 	int error = signed_value(run, value, &wanted);
 
 	if (error)
 		return error;
 	error = run->backend->ops->process(run->backend, process, &seen);
+	if (!error)
+		error = sim_figure_read(run->backend, process, &seen, figure, &found);
 	if (error)
 		return sim_fail(run, error);
-	if (sim_figure_get(&seen, figure) != wanted)
-		missed(e, item, "%" PRId64, sim_figure_get(&seen, figure));
+	if (found != wanted)
+		missed(e, item, "%" PRId64, found);
 	return 0;
 }
 

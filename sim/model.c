@@ -372,6 +372,13 @@ static int model_process(struct sim_backend *backend, uint32_t process, struct k
 	return ksmsim_process_get(model->sim, model->pids[process], out);
 }
 
+static int model_ksm_pages(struct sim_backend *backend, uint32_t process, uint64_t *value)
+{
+	struct model *model = model_of(backend);
+
+	return ksmsim_ksm_pages_get(model->sim, model->pids[process], value);
+}
+
 static int model_page(struct sim_backend *backend, uint32_t process, uint64_t vaddr,
 		      struct ksmsim_page *out)
 {
@@ -476,6 +483,7 @@ static const struct sim_backend_ops model_ops = {
 	.counter = model_counter,
 	.read_file = model_read_file,
 	.process = model_process,
+	.ksm_pages = model_ksm_pages,
 	.page = model_page,
 	.now = model_now,
 	.blind = model_blind,

@@ -83,18 +83,23 @@ static int put_counters(struct sim_run *run, json_t *line, const int64_t *base)
 	return put(line, "counters", object, error);
 }
 
-static json_t *figures_of(const struct sim_run *run, const struct ksmsim_process *now,
-			  const struct ksmsim_process *base, int *error)
+/* Those that cost a walk are shown only where all are. */
+static json_t *figures_of(const struct sim_run *run, uint32_t process,
+			  const struct ksmsim_process *now, const struct ksmsim_process *base,
+			  int *error)
 {
 	json_t *object = json_object();
 	size_t i, nr;
 	const struct ksmsim_row *rows = sim_figures(&nr);
 
 	for (i = 0; i < nr; i++) {
-		const int64_t value = sim_figure_get(now, (unsigned)i);
+		int64_t value = sim_figure_get(now, (unsigned)i);
 
-		if (!is_blind(run->blind.figures, i) &&
-		    (!base || value != sim_figure_get(base, (unsigned)i)))
+		if (*error || is_blind(run->blind.figures, i))
+			continue;
+		if (!base && sim_figure_is_asked((unsigned)i))
+			*error = sim_figure_read(run->backend, process, now, (unsigned)i, &value);
+		if (!base || value != sim_figure_get(base, (unsigned)i))
 			*error = put(object, rows[i].name, json_integer(value), *error);
 	}
 	return object;
@@ -113,7 +118,7 @@ static int put_process(struct sim_run *run, json_t *object, uint32_t i, bool all
 	error = run->backend->ops->process(run->backend, i, &now);
 	if (error)
 		return error;
-	figures = figures_of(run, &now, all ? NULL : &process->seen, &error);
+	figures = figures_of(run, i, &now, all ? NULL : &process->seen, &error);
 	process->seen = now;
 	if (all || !figures || json_object_size(figures))
 		return put(object, process->name, figures, error);

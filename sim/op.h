@@ -107,6 +107,7 @@ const char *sim_file_of(struct sim_word word);
 unsigned sim_counter_of(struct sim_word word);
 /* Index in figures.def, or SIM_FIGURE_NR. */
 unsigned sim_figure_of(struct sim_word word);
+/* 0 for an ASKED_FIGURE: see sim_figure_read() in backend.h */
 int64_t sim_figure_get(const struct ksmsim_process *process, unsigned figure);
 
 enum sim_figure {

@@ -238,6 +238,8 @@ static int learn(struct sim_run *run, const struct sim_op *op)
 static void connect(struct sim_run *run)
 {
 	run->blind = (struct sim_blind){ .counters = UINT64_C(1) << KSMSIM_COUNT_host_bytes };
+	if (!run->backend->ops->ksm_pages)
+		run->blind.figures |= UINT64_C(1) << SIM_FIGURE_ksm_pages;
 	if (run->backend->ops->blind)
 		run->backend->ops->blind(run->backend, &run->blind);
 	if (run->options.blind) {

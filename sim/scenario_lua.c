@@ -310,21 +310,22 @@ static int look_process(lua_State *lua)
 	uint32_t process;
 	size_t i, nr;
 	const struct ksmsim_row *rows = sim_figures(&nr);
+	int64_t value = 0;
 	int error;
 
 	if (sim_process_parse(run, word_at(lua, 1), &process))
 		return raise(lua);
 	error = run->backend->ops->process(run->backend, process, &seen);
-	if (error) {
-		sim_fail(run, error);
-		return raise(lua);
-	}
 	lua_createtable(lua, 0, (int)nr);
-	for (i = 0; i < nr; i++) {
-		lua_pushinteger(lua, sim_figure_get(&seen, (unsigned)i));
+	for (i = 0; !error && i < nr; i++) {
+		error = sim_figure_read(run->backend, process, &seen, (unsigned)i, &value);
+		lua_pushinteger(lua, value);
 		lua_setfield(lua, -2, rows[i].name);
 	}
-	return 1;
+	if (!error)
+		return 1;
+	sim_fail(run, error);
+	return raise(lua);
 }
 
 static void set_boolean(lua_State *lua, const char *name, bool value)

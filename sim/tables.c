@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "op.h"
+#include "backend.h"
 
 static const struct ksmsim_row operations[] = {
 #define OP(name, signature, doc) { #name, signature, "", doc },
@@ -89,8 +89,48 @@ int64_t sim_figure_get(const struct ksmsim_process *process, unsigned figure)
 #define FIGURE(name, field, unit, doc) \
 	case SIM_FIGURE_##name:        \
 		return (int64_t)process->field;
+#define ASKED_FIGURE(name, op, unit, doc)
 #include "figures.def"
 	default:
+		return 0;
+	}
+}
+
+bool sim_figure_is_asked(unsigned figure)
+{
+	switch (figure) {
+#define FIGURE(name, field, unit, doc)
+#define ASKED_FIGURE(name, op, unit, doc) \
+	case SIM_FIGURE_##name:           \
+		return true;
+#include "figures.def"
+	default:
+		return false;
+	}
+}
+
+static int ask(struct sim_backend *backend,
+	       int (*op)(struct sim_backend *backend, uint32_t process, uint64_t *value),
+	       uint32_t process, int64_t *value)
+{
+	uint64_t seen = 0;
+	const int error = op ? op(backend, process, &seen) : 0;
+
+	*value = (int64_t)seen;
+	return error;
+}
+
+int sim_figure_read(struct sim_backend *backend, uint32_t process,
+		    const struct ksmsim_process *seen, unsigned figure, int64_t *value)
+{
+	switch (figure) {
+#define FIGURE(name, field, unit, doc)
+#define ASKED_FIGURE(name, op, unit, doc) \
+	case SIM_FIGURE_##name:           \
+		return ask(backend, backend->ops->op, process, value);
+#include "figures.def"
+	default:
+		*value = sim_figure_get(seen, figure);
 		return 0;
 	}
 }

@@ -409,7 +409,7 @@ static void observations_have_a_stable_form(void **state)
 	assert_non_null(strstr(out.json, "\"events\":[\"start(0,0)\",\"stop(0,2)\",\"start(1,2)\","
 					 "\"new(K1,A.heap+1)\",\"merge(K1,A.heap+0)\","
 					 "\"stop(1,2)\"],\"processes\":{\"A\":{\"rmap_items\":2,"
-					 "\"merging_pages\":2,\"profit\":8064,\"ksm_pages\":2}}}"));
+					 "\"merging_pages\":2,\"profit\":8064}}}"));
 	assert_non_null(strstr(out.json, "\"op\":\"ksm run 5\",\"result\":\"-EINVAL\"}\n"));
 	assert_non_null(
 		strstr(out.json, "\"op\":\"expect run=1\",\"held\":false,\"seen\":\"t.ksm:7:8"));
@@ -443,6 +443,20 @@ static void equal_runs_give_equal_bytes(void **state)
 	outcome_free(&a);
 	outcome_free(&b);
 	outcome_free(&c);
+}
+
+static void ksm_pages_are_counted_when_asked_for_and_at_the_end(void **state)
+{
+	struct outcome out;
+
+	(void)state;
+	holds(PAIR "expect A.ksm_pages=2\nfill A heap+0 byte:8\nexpect A.ksm_pages=1\n"
+		   "munmap A heap+1\nexpect A.ksm_pages=0\n");
+	misses(PAIR "expect A.ksm_pages=3\n", "seen 2");
+	run_text(&out, PAIR);
+	assert_non_null(strstr(out.json, "\"ksm_pages\":2"));
+	assert_true(strstr(out.json, "\"ksm_pages\":") > strstr(out.json, "{\"end\""));
+	outcome_free(&out);
 }
 
 /* ---- Lua ---- */
@@ -498,9 +512,9 @@ static void lua_sees_results_and_figures(void **state)
 	echoes("proc('A') local at = mmap('A','h',4) fill('A','h+0:2','byte:7')\n"
 	       "madvise('A','h','MERGEABLE') echo(scan(2)) echo(string.format('%x', at))\n"
 	       "echo(ksm('run', 7)) echo(counter('pages_sharing')) echo(knob('run'))\n"
-	       "echo(process('A').rmap_items) echo(page('A','h+1').state)\n"
+	       "print(process('A').rmap_items, process('A').ksm_pages) echo(page('A','h+1').state)\n"
 	       "print(expect('pages_shared=1'), knob('advisor_mode'), now(), profile)\n",
-	       "4\n10000000000\n-22\n1\n0\n2\nksm\ntrue none 0 linux-6.18\n");
+	       "4\n10000000000\n-22\n1\n0\n2 2\nksm\ntrue none 0 linux-6.18\n");
 }
 
 static void lua_expectations_fail_the_run(void **state)
@@ -751,6 +765,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_page_that_is_refused_twice_keeps_its_name),
 	cmocka_unit_test(observations_have_a_stable_form),
 	cmocka_unit_test(equal_runs_give_equal_bytes),
+	cmocka_unit_test(ksm_pages_are_counted_when_asked_for_and_at_the_end),
 	cmocka_unit_test(lua_calls_are_the_same_operations),
 	cmocka_unit_test(lua_sees_results_and_figures),
 	cmocka_unit_test(lua_expectations_fail_the_run),
