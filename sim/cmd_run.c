@@ -1,5 +1,5 @@
 /*
- * cmd_run.c - ksmsim run: run a scenario on the model.
+ * cmd_run.c - ksmsim run: run a scenario, on the model or on the running kernel.
  *
  * Standard output has the report for people, or with --json the observations
  * and nothing else. Failed expectations and errors go to standard error; so
@@ -14,9 +14,11 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "live.h"
 #include "sim.h"
 
 enum {
+	OPTION_LIVE,
 	OPTION_PROFILE,
 	OPTION_GEOMETRY,
 	OPTION_KNOB,
@@ -32,6 +34,7 @@ enum {
 };
 
 static const struct cli_option options[] = {
+	[OPTION_LIVE] = { "--live", NULL, "run it on the running kernel; needs root" },
 	[OPTION_PROFILE] = { "--profile", "P", "the kernel that the model is (linux-6.18)" },
 	[OPTION_GEOMETRY] = { "--geometry", "G", "the shape of the page tables (x86-64-4level)" },
 	[OPTION_KNOB] = { "--knob", "K=V", "write V to a knob before the first operation" },
@@ -87,6 +90,9 @@ static int take_option(struct command *command, int option, const char *value)
 	struct sim_options *sim = &command->sim;
 
 	switch (option) {
+	case OPTION_LIVE:
+		sim->backend = sim_live_new;
+		return 0;
 	case OPTION_PROFILE:
 		sim->profile = value;
 		return 0;
@@ -184,6 +190,8 @@ static void set_outputs(struct command *command)
 {
 	struct sim_options *sim = &command->sim;
 
+	if (sim->backend && !sim->profile)
+		sim->profile = sim_live_profile();
 	sim->knobs = command->knobs.list;
 	sim->nr_knobs = command->knobs.nr;
 	sim->features = command->features.list;
@@ -281,7 +289,8 @@ static int run_command(struct command *command)
 static int print_help(void)
 {
 	printf("usage: ksmsim run FILE [OPTION...]\n\n"
-	       "Runs a scenario on the model. FILE ends in .lua for the Lua form; anything else, "
+	       "Runs a scenario on the model, or with --live on the running kernel. FILE ends in "
+	       ".lua for the Lua form; anything else, "
 	       "and\n"
 	       "- for standard input, is the line form. See docs/SCENARIOS.md.\n\n");
 	cli_print_options(options, stdout);

@@ -1,0 +1,618 @@
+/*
+ * live.c - the running Linux kernel as a backend.
+ *
+ * Each operation is one or a few system calls of a real process (live_child.c),
+ * a write below /sys/kernel/mm/ksm, or a number of batches of ksmd (live_ksmd.c);
+ * what happened is read from the trace afterwards. What an ordinary machine cannot
+ * do at will (reclaim, migration, failing allocations, time) is refused with
+ * SIM_LIVE_ESKIP and a sentence.
+ *
+ * Counters that the kernel never resets are shown relative to the start of the
+ * run. What cannot be seen at all is named by live_blind().
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "live_parts.h"
+
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08
+#endif
+#ifndef PR_SET_MEMORY_MERGE
+#define PR_SET_MEMORY_MERGE 67
+#define PR_GET_MEMORY_MERGE 68
+#endif
+#define BRK_START (LIVE_USER_END / LIVE_PAGE / 3 * 2 * LIVE_PAGE) /* as the model has it */
+
+static struct live *live_of(struct sim_backend *backend)
+{
+	return (struct live *)(void *)backend;
+}
+
+/* ---- mappings ---- */
+
+static uint64_t prot_of(unsigned choice)
+{
+	static const int prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE };
+
+	return (uint64_t)prots[choice];
+}
+
+static uint64_t map_flags(const struct sim_op *op)
+{
+	static const struct {
+		unsigned option;
+		int flag;
+	} flags[] = {
+		{ SIM_OPTION(noreserve), MAP_NORESERVE }, { SIM_OPTION(populate), MAP_POPULATE },
+		{ SIM_OPTION(locked), MAP_LOCKED },	  { SIM_OPTION(hugetlb), MAP_HUGETLB },
+		{ SIM_OPTION(fixed), MAP_FIXED },
+	};
+	int result = op->options & SIM_OPTION(shared)	   ? MAP_SHARED
+		     : op->options & SIM_OPTION(droppable) ? MAP_DROPPABLE
+							   : MAP_PRIVATE;
+	size_t i;
+
+	for (i = 0; i < sizeof(flags) / sizeof(*flags); i++)
+		if (op->options & flags[i].option)
+			result |= flags[i].flag;
+	if (!(op->options & SIM_OPTION(file)))
+		result |= MAP_ANONYMOUS;
+	/* with a hint that is taken the kernel may choose; the model would, too */
+	if (!(op->options & (SIM_OPTION(at) | SIM_OPTION(fixed))))
+		result |= MAP_FIXED_NOREPLACE;
+	return (uint64_t)result;
+}
+
+/* A file of the length of the mapping, in memory. */
+static int make_file(struct live *live, const struct sim_op *op, int *fd)
+{
+	const uint64_t nr = (op->size + LIVE_PAGE - 1) / LIVE_PAGE;
+	uint8_t page[LIVE_PAGE];
+	uint64_t i;
+	int error = 0;
+
+	*fd = memfd_create("ksmsim-file", MFD_CLOEXEC);
+	if (*fd < 0)
+		return live_fail_errno(live, "a file in memory");
+	for (i = 0; !error && i < nr; i++) {
+		error = ksmsim_content_page(&op->content, i, LIVE_PAGE, page);
+		if (!error && write(*fd, page, LIVE_PAGE) != (ssize_t)LIVE_PAGE)
+			error = live_fail_errno(live, "a file in memory");
+	}
+	return error;
+}
+
+/* The process opens the file that we have. */
+static int open_in_process(struct live *live, uint32_t process, int fd, int64_t *theirs)
+{
+	const struct live_process *p = &live->processes[process];
+
+	snprintf((char *)live_scratch_of(live, p), 64, "/proc/%d/fd/%d", (int)getpid(), fd);
+	return live_call(live, process, theirs, SYS_open, live_slot_address(p) + LIVE_SLOT_SCRATCH,
+			 O_RDWR | O_CLOEXEC);
+}
+
+static int do_mmap(struct live *live, const struct sim_op *op, int64_t *result)
+{
+	const bool has_file = (op->options & SIM_OPTION(file)) != 0;
+	int64_t theirs = -1, closed;
+	int fd = -1, error = 0;
+
+	if (has_file)
+		error = make_file(live, op, &fd);
+	if (!error && has_file)
+		error = open_in_process(live, op->process, fd, &theirs);
+	if (!error && has_file && theirs < 0)
+		error = live_fail(live, SIM_LIVE_EBROKEN, "a process cannot open a file: %s",
+				  strerror((int)-theirs));
+	if (!error)
+		error = live_call(live, op->process, result, SYS_mmap, op->vaddr, op->size,
+				  prot_of(op->choice), map_flags(op), (uint64_t)theirs, 0);
+	if (!error && theirs >= 0)
+		error = live_call(live, op->process, &closed, SYS_close, (uint64_t)theirs);
+	if (fd >= 0)
+		close(fd);
+	if (!error && *result == -ENOMEM && (op->options & SIM_OPTION(hugetlb)))
+		error = live_fail(live, SIM_LIVE_ESKIP, "no hugetlb pages are reserved");
+	return error;
+}
+
+static int do_mremap(struct live *live, const struct sim_op *op, int64_t *result)
+{
+	uint64_t flags = 0;
+
+	if (op->options & (SIM_OPTION(maymove) | SIM_OPTION(at) | SIM_OPTION(dontunmap)))
+		flags |= MREMAP_MAYMOVE;
+	if (op->options & SIM_OPTION(at))
+		flags |= MREMAP_FIXED;
+	if (op->options & SIM_OPTION(dontunmap))
+		flags |= 4; /* MREMAP_DONTUNMAP */
+	return live_call(live, op->process, result, SYS_mremap, op->vaddr, op->length, op->size,
+			 flags, op->at);
+}
+
+/* struct prctl_mm_map of <linux/prctl.h>, which libc's header does not go with */
+struct mm_map {
+	uint64_t start_code, end_code, start_data, end_data, start_brk, brk, start_stack, arg_start,
+		arg_end, env_start, env_end, auxv;
+	uint32_t auxv_size, exe_fd;
+};
+
+/* The heap begins where the model's does. */
+static int place_heap(struct live *live, uint32_t process)
+{
+	struct live_process *p = &live->processes[process];
+	const uint64_t low = 1 << 20;
+	const struct mm_map map = { low,       low + 1, low + 2, low + 3, BRK_START,
+				    BRK_START, low + 4, low + 5, low + 6, low + 7,
+				    low + 8,   0,	0,	 ~0u };
+	int64_t result;
+	int error;
+
+	memcpy(live_scratch_of(live, p), &map, sizeof(map));
+	error = live_call(live, process, &result, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP,
+			  live_slot_address(p) + LIVE_SLOT_SCRATCH, sizeof(map));
+	if (!error && result < 0)
+		error = live_fail(live, SIM_LIVE_ESKIP, "the heap cannot be placed: %s",
+				  strerror((int)-result));
+	p->has_brk = !error;
+	return error;
+}
+
+static int do_brk(struct live *live, const struct sim_op *op, int64_t *result)
+{
+	const int error = live->processes[op->process].has_brk ? 0 : place_heap(live, op->process);
+
+	return error ? error : live_call(live, op->process, result, SYS_brk, op->at);
+}
+
+static int do_madvise(struct live *live, const struct sim_op *op, int64_t *result)
+{
+	static const int advices[] = {
+#define ADVICE(name, linux_value, doc) linux_value,
+#include "ksmsim/advices.def"
+	};
+
+	return live_call(live, op->process, result, SYS_madvise, op->vaddr, op->length,
+			 (uint64_t)advices[op->advice]);
+}
+
+static int do_prctl(struct live *live, const struct sim_op *op, int64_t *result)
+{
+	if (op->choice == SIM_PRCTL_get)
+		return live_call(live, op->process, result, SYS_prctl, PR_GET_MEMORY_MERGE);
+	return live_call(live, op->process, result, SYS_prctl, PR_SET_MEMORY_MERGE,
+			 op->choice == SIM_PRCTL_on);
+}
+
+/* ---- operations ---- */
+
+static int do_fork(struct live *live, const struct sim_op *op, int64_t *result)
+{
+	const uint32_t parent_mm = live->processes[op->process].mm;
+	const int error = live_fork(live, op->process, result);
+
+	if (error || *result < 0)
+		return error;
+	return live_items_forked(live, parent_mm, live->processes[live->nr_processes - 1].mm);
+}
+
+static int cannot(struct live *live, const char *why)
+{
+	return live_fail(live, SIM_LIVE_ESKIP, "%s", why);
+}
+
+static int execute_process(struct live *live, const struct sim_op *op, int64_t *result)
+{
+	switch (op->id) {
+	case SIM_OP_exit:
+		return live_exit(live, op->process);
+	case SIM_OP_fork:
+		return do_fork(live, op, result);
+	case SIM_OP_exec:
+		return live_exec(live, op->process, result);
+	case SIM_OP_mmap:
+		return do_mmap(live, op, result);
+	case SIM_OP_munmap:
+		return live_call(live, op->process, result, SYS_munmap, op->vaddr, op->length);
+	case SIM_OP_mprotect:
+		return live_call(live, op->process, result, SYS_mprotect, op->vaddr, op->length,
+				 prot_of(op->choice));
+	case SIM_OP_mlock:
+		return live_call(live, op->process, result, SYS_mlock, op->vaddr, op->length);
+	case SIM_OP_munlock:
+		return live_call(live, op->process, result, SYS_munlock, op->vaddr, op->length);
+	case SIM_OP_mremap:
+		return do_mremap(live, op, result);
+	case SIM_OP_brk:
+		return do_brk(live, op, result);
+	case SIM_OP_madvise:
+		return do_madvise(live, op, result);
+	case SIM_OP_prctl:
+		return do_prctl(live, op, result);
+	case SIM_OP_fill:
+		return live_fill(live, op, result);
+	case SIM_OP_poke:
+		return live_poke(live, op, result);
+	case SIM_OP_touch:
+	case SIM_OP_read:
+		return live_touch(live, op, result);
+	case SIM_OP_check:
+		return live_check(live, op, result);
+	case SIM_OP_pin:
+		return live_pin(live, op, result);
+	case SIM_OP_unpin:
+		return live_unpin(live, op, result);
+	default:
+		return KSMSIM_EARGUMENT;
+	}
+}
+
+static int execute(struct live *live, const struct sim_op *op, int64_t *result)
+{
+	switch (op->id) {
+	case SIM_OP_proc:
+		if (op->options & SIM_OPTION(node))
+			return cannot(live, "NUMA nodes are not chosen on a live kernel");
+		return live_spawn(live);
+	case SIM_OP_ksm:
+		return live_ksm_write(live, op->file, op->text, result);
+	case SIM_OP_step:
+	case SIM_OP_scan:
+		return live_ksmd_step(live, op, result);
+	case SIM_OP_drain:
+		return live_drain(live);
+	case SIM_OP_run:
+	case SIM_OP_advance:
+	case SIM_OP_ksmdcpu:
+		return cannot(live, "time on a live kernel is its own");
+	case SIM_OP_node:
+	case SIM_OP_migrate:
+		return cannot(live, "NUMA nodes are not chosen on a live kernel");
+	case SIM_OP_swapout:
+		return cannot(live, "what a live kernel reclaims is not chosen");
+	case SIM_OP_inject:
+		return cannot(live, "allocations of a live kernel do not fail at will");
+	case SIM_OP_feature:
+		return cannot(live, "a live kernel has the features that it has");
+	default:
+		return execute_process(live, op, result);
+	}
+}
+
+static int live_execute(struct sim_backend *backend, const struct sim_op *op, int64_t *result)
+{
+	struct live *live = live_of(backend);
+	int error;
+
+	*result = 0;
+	live->why[0] = '\0';
+	live->newcomer = 0;
+	error = execute(live, op, result);
+	if (!error)
+		error = live_trace_pump(live);
+	live->newcomer = 0;
+	return error ? error : live_items_after(live);
+}
+
+/* ---- observation ---- */
+
+static bool read_vmstat(const struct live *live, const char *name, int64_t *value)
+{
+	char text[16384];
+	const ssize_t length = pread(live->vmstat, text, sizeof(text) - 1, 0);
+	char key[64];
+
+	text[length > 0 ? length : 0] = '\0';
+	snprintf(key, sizeof(key), "%s ", name);
+	return live_number_of(text, key, value);
+}
+
+/* general_profit counts every item at its size. */
+static int64_t count_items(const struct live *live)
+{
+	int64_t sharing = 0, zero = 0, profit = 0;
+
+	live_read_number(live->ksm, "pages_sharing", &sharing);
+	live_read_number(live->ksm, "ksm_zero_pages", &zero);
+	live_read_number(live->ksm, "general_profit", &profit);
+	return ((sharing + zero) * (int64_t)LIVE_PAGE - profit) / 64;
+}
+
+static int64_t read_counter(const struct live *live, enum ksmsim_counter counter)
+{
+	size_t nr;
+	const struct ksmsim_row *row = &ksmsim_table_rows(KSMSIM_TABLE_COUNTERS, &nr)[counter];
+	int64_t value = 0;
+
+	if (counter == KSMSIM_COUNT_rmap_items)
+		return count_items(live);
+	if (!strcmp(row->file, "vmstat"))
+		read_vmstat(live, row->name, &value);
+	else if (!strncmp(row->file, "ksm/", 4))
+		live_read_number(live->ksm, row->file + 4, &value);
+	return value;
+}
+
+static int live_counter(struct sim_backend *backend, enum ksmsim_counter counter, int64_t *value)
+{
+	const struct live *live = live_of(backend);
+
+	*value = read_counter(live, counter) - live->base[counter];
+	return 0;
+}
+
+static void take_base(struct live *live)
+{
+	static const enum ksmsim_counter counters[] = {
+		KSMSIM_COUNT_pages_scanned,  KSMSIM_COUNT_pages_skipped,
+		KSMSIM_COUNT_ksm_zero_pages, KSMSIM_COUNT_general_profit,
+		KSMSIM_COUNT_cow_ksm,	     KSMSIM_COUNT_ksm_swpin_copy,
+		KSMSIM_COUNT_pgfault,	     KSMSIM_COUNT_pgreuse,
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(counters) / sizeof(*counters); i++)
+		live->base[counters[i]] = read_counter(live, counters[i]);
+}
+
+static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
+{
+	static const enum ksmsim_counter counters[] = {
+		KSMSIM_COUNT_walk_entries, KSMSIM_COUNT_unmerge_entries,
+		KSMSIM_COUNT_nr_anon_frames, KSMSIM_COUNT_ksmd_cpu_ns, KSMSIM_COUNT_host_bytes,
+		/* of the whole machine */
+		KSMSIM_COUNT_pgfault, KSMSIM_COUNT_pgreuse
+	};
+	static const enum sim_figure figures[] = { SIM_FIGURE_registered, SIM_FIGURE_nr_ptes };
+	size_t i;
+
+	(void)backend;
+	for (i = 0; i < sizeof(counters) / sizeof(*counters); i++)
+		blind->counters |= UINT64_C(1) << counters[i];
+	for (i = 0; i < sizeof(figures) / sizeof(*figures); i++)
+		blind->figures |= UINT64_C(1) << figures[i];
+}
+
+static int live_read_file(struct sim_backend *backend, const char *file, char *buf, size_t size,
+			  int64_t *result)
+{
+	return live_ksm_read(live_of(backend), file, buf, size, result);
+}
+
+static int live_process(struct sim_backend *backend, uint32_t process, struct ksmsim_process *out)
+{
+	return live_process_get(live_of(backend), process, out);
+}
+
+static int live_ksm_pages(struct sim_backend *backend, uint32_t process, uint64_t *value)
+{
+	return live_ksm_pages_get(live_of(backend), process, value);
+}
+
+static int live_page(struct sim_backend *backend, uint32_t process, uint64_t vaddr,
+		     struct ksmsim_page *out)
+{
+	return live_page_get(live_of(backend), process, vaddr, out);
+}
+
+static int live_next_page(struct sim_backend *backend, uint32_t process, uint64_t *vaddr,
+			  uint64_t end)
+{
+	struct live *live = live_of(backend);
+	const struct live_pages *pages = &live->processes[process].pages;
+	const int error = live_pages_read(live, process);
+	size_t low = 0, high = pages->nr;
+
+	while (low < high) {
+		const size_t mid = low + (high - low) / 2;
+
+		if (pages->list[mid].vaddr < *vaddr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	*vaddr = low < pages->nr && pages->list[low].vaddr < end ? pages->list[low].vaddr : end;
+	return error;
+}
+
+static uint64_t live_now(struct sim_backend *backend)
+{
+	(void)backend;
+	return 0; /* the model's time stands still, too */
+}
+
+static const char *live_why(struct sim_backend *backend)
+{
+	return live_of(backend)->why;
+}
+
+static void live_describe(struct sim_backend *backend, char *kernel, size_t size, uint64_t *page)
+{
+	snprintf(kernel, size, "%s", live_of(backend)->kernel);
+	*page = LIVE_PAGE;
+}
+
+static bool live_listen(struct sim_backend *backend, ksmsim_listener listener, void *self)
+{
+	struct live *live = live_of(backend);
+
+	live->listener = listener;
+	live->listener_self = self;
+	return true;
+}
+
+/* ---- the whole ---- */
+
+static void close_file(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+static void live_free(struct sim_backend *backend)
+{
+	struct live *live = live_of(backend);
+
+	live_pins_release(live, SIM_NONE, true);
+	live_children_end(live);
+	live_trace_end(live);
+	live_guard_end(live);
+	live_ksmd_end(live);
+	live_items_free(live);
+	sim_free(live->mem, live->pins);
+	close_file(live->vmstat);
+	close_file(live->kpagecount);
+	close_file(live->kpageflags);
+	sim_free(live->mem, live);
+}
+
+static const struct sim_backend_ops live_ops = {
+	.name = "live",
+	.free = live_free,
+	.describe = live_describe,
+	.listen = live_listen,
+	.execute = live_execute,
+	.counter = live_counter,
+	.read_file = live_read_file,
+	.process = live_process,
+	.page = live_page,
+	.now = live_now,
+	.ksm_pages = live_ksm_pages,
+	.blind = live_blind,
+	.next_page = live_next_page,
+	.why = live_why,
+};
+
+const char *sim_live_profile(void)
+{
+	struct utsname name;
+	size_t i, nr, length;
+	const struct ksmsim_row *rows = ksmsim_table_rows(KSMSIM_TABLE_PROFILES, &nr);
+
+	if (uname(&name) || strcmp(name.machine, "x86_64"))
+		return NULL;
+	for (i = 0; i < nr; i++) {
+		length = strlen(rows[i].name) - strlen("linux-");
+		if (!strncmp(name.release, rows[i].name + strlen("linux-"), length) &&
+		    (name.release[length] < '0' || name.release[length] > '9'))
+			return rows[i].name;
+	}
+	return NULL;
+}
+
+bool sim_live_supported(char *why, size_t size)
+{
+	const char *profile = sim_live_profile();
+	struct utsname name;
+
+	if (!profile && !uname(&name))
+		snprintf(why, size, "no profile is for this kernel: %s on %s", name.release,
+			 name.machine);
+	else if (profile && !strcmp(profile, "linux-6.1"))
+		snprintf(why, size, "linux-6.1 has no tracepoints of KSM");
+	else if (geteuid())
+		snprintf(why, size, "the live kernel needs root");
+	else if (access("/sys/kernel/mm/ksm/run", W_OK))
+		snprintf(why, size, "this kernel is built without KSM");
+	else if (access("/proc/kpageflags", R_OK) || access("/proc/kpagecount", R_OK))
+		snprintf(why, size, "this kernel has no /proc/kpageflags and kpagecount");
+	else
+		return profile != NULL;
+	return false;
+}
+
+static int apply_knobs(struct live *live, const struct sim_options *options)
+{
+	int64_t result;
+	size_t i;
+	int error;
+
+	for (i = 0; i < options->nr_knobs; i++) {
+		const struct sim_setting *set = &options->knobs[i];
+		const struct sim_word word = { set->name, strlen(set->name) };
+		const char *file = sim_file_of(word);
+
+		if (!file)
+			return live_fail(live, SIM_EINPUT, "unknown knob '%s'", set->name);
+		error = live_ksm_write(live, file, set->value, &result);
+		if (!error && result < 0)
+			error = live_fail(live, SIM_EINPUT, "knob %s: writing '%s' gives %s",
+					  set->name, set->value, strerror((int)-result));
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+static int check_options(struct live *live, const struct sim_options *options)
+{
+	if (options->nr_features)
+		return cannot(live, "a live kernel has the features that it has");
+	if (options->nodes > 1)
+		return cannot(live, "NUMA nodes are not chosen on a live kernel");
+	if (options->geometry && strcmp(options->geometry, "x86-64-4level"))
+		return cannot(live, "the live backend uses four levels of page tables");
+	return 0;
+}
+
+static int start(struct live *live, const struct sim_options *options)
+{
+	int error = check_options(live, options);
+
+	if (!error)
+		error = live_guard_start(live);
+	if (error)
+		return error;
+	live->vmstat = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
+	live->kpagecount = open("/proc/kpagecount", O_RDONLY | O_CLOEXEC);
+	live->kpageflags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	if (live->vmstat < 0 || live->kpagecount < 0 || live->kpageflags < 0)
+		return live_fail_errno(live, "/proc");
+	error = live_ksmd_start(live);
+	if (!error)
+		error = live_children_start(live);
+	if (error)
+		return error;
+	take_base(live);
+	return apply_knobs(live, options);
+}
+
+int sim_live_new(const struct sim_options *options, struct sim_mem *mem, char *buf, size_t size,
+		 struct sim_backend **out)
+{
+	struct live *live = sim_alloc(mem, sizeof(*live));
+	struct utsname name;
+	int error;
+
+	if (!live) {
+		snprintf(buf, size, "%s", ksmsim_strerror(KSMSIM_ENOMEM));
+		return KSMSIM_ENOMEM;
+	}
+	live->backend.ops = &live_ops;
+	live->mem = mem;
+	live->guard.pipe = live->guard.lock = live->guard.tracefs = live->guard.instance = -1;
+	live->ksm = live->ksmd_stat = live->scanned = live->skipped = -1;
+	live->vmstat = live->kpagecount = live->kpageflags = -1;
+	live->arena_fd = live->program_fd = live->trace_pipe = -1;
+	if (!uname(&name))
+		snprintf(live->kernel, sizeof(live->kernel), "linux %.50s", name.release);
+	error = start(live, options);
+	if (error) {
+		snprintf(buf, size, "%s", live->why[0] ? live->why : ksmsim_strerror(error));
+		live_free(&live->backend);
+		return error;
+	}
+	*out = &live->backend;
+	return 0;
+}

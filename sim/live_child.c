@@ -1,0 +1,575 @@
+/*
+ * live_child.c - the processes of a live scenario.
+ *
+ * A process of the scenario must have nothing but what the scenario gives it:
+ * with merge-any its own data and stack would join KSM, and its page tables and
+ * mappings would be counted. So it has no program in the usual sense. It executes
+ * a few hundred bytes of code which lie, with its stack and the orders it gets,
+ * in one shared mapping (the arena) at the top of the address space; everything
+ * else, vdso and stack included, is unmapped before the scenario begins. Shared
+ * mappings never join KSM and have no anonymous pages.
+ *
+ *	driver				process
+ *	writes order, arguments
+ *	go++, futex wake	->	carries out: a system call, copying, touching
+ *	waits			<-	result, done = go, futex wake
+ *
+ * An access that the mapping does not allow ends in the process's own SIGSEGV
+ * handler, which answers -EFAULT. Fork makes a sibling (CLONE_PARENT), which goes
+ * on with the slot of its own in the arena. Exec really executes: a file in
+ * memory with the same code, which maps the arena and answers.
+ *
+ * What could surprise: a process dies with the thread that started the driver
+ * (PR_SET_PDEATHSIG), so a live run must stay on one thread.
+ */
+#define _GNU_SOURCE
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "live_parts.h"
+
+#define PROGRAM_BASE UINT64_C(0x7fe000000000)
+#define ARENA_FD 100 /* in a process, from exec on */
+#define PROGRAM_FD 101
+#define ANSWER_MS 300000u /* un-merging many TiB takes minutes */
+
+#if defined(__x86_64__)
+
+#define TEXT1(x) #x
+#define TEXT(x) TEXT1(x)
+
+/*
+ * r15 is the slot all the time. Offsets are those of struct live_slot:
+ * 0 go, 4 done, 8 order, 16 args, 72 result.
+ */
+extern const unsigned char live_code_start[], live_code_main[], live_code_fault[], live_code_end[];
+__asm__(".pushsection .rodata\n"
+	".balign 16\n"
+	".globl live_code_start, live_code_main, live_code_fault, live_code_end\n"
+	".hidden live_code_start, live_code_main, live_code_fault, live_code_end\n"
+	"live_code_start:\n" /* after exec: argv[0] spells the slot, 'A' + 4 bits each */
+	"	mov 8(%rsp), %rsi\n"
+	"	xor %r14d, %r14d\n"
+	"1:	movzbl (%rsi), %ecx\n"
+	"	test %ecx, %ecx\n"
+	"	jz 2f\n"
+	"	shl $4, %r14\n"
+	"	lea -65(%r14,%rcx), %r14\n"
+	"	inc %rsi\n"
+	"	jmp 1b\n"
+	"2:	mov $9, %eax\n" /* mmap */
+	"	movabs $0x7ff000000000, %rdi\n"
+	"	mov $0x10001000, %esi\n"
+	"	mov $7, %edx\n"
+	"	mov $0x11, %r10d\n"
+	"	mov $" TEXT(
+		ARENA_FD) ", %r8d\n"
+			  "	xor %r9d, %r9d\n"
+			  "	syscall\n"
+			  "	shl $19, %r14\n"
+			  "	lea 0x1000(%rax,%r14), %r15\n"
+			  "	lea (live_code_main - live_code_start)(%rax), %rax\n"
+			  "	jmp *%rax\n"
+			  "live_code_fault:\n" /* signal handler: the interrupted order is given up */
+			  "	mov $-14, %rax\n"
+			  "	cld\n"
+			  "	jmp 9f\n"
+			  "live_code_main:\n"
+			  "	xor %eax, %eax\n"
+			  "9:	lea 0x1f000(%r15), %rsp\n" /* answer: rax */
+			  "	mov %rax, 72(%r15)\n"
+			  "	mov (%r15), %ebx\n"
+			  "	mov %ebx, 4(%r15)\n"
+			  "	mov $202, %eax\n" /* futex wake */
+			  "	lea 4(%r15), %rdi\n"
+			  "	mov $1, %esi\n"
+			  "	mov $1, %edx\n"
+			  "	syscall\n"
+			  "3:	cmp (%r15), %ebx\n"
+			  "	jne 4f\n"
+			  "	mov $202, %eax\n" /* futex wait */
+			  "	mov %r15, %rdi\n"
+			  "	xor %esi, %esi\n"
+			  "	mov %ebx, %edx\n"
+			  "	xor %r10d, %r10d\n"
+			  "	syscall\n"
+			  "	jmp 3b\n"
+			  "4:	mov 8(%r15), %rax\n"
+			  "	cmp $1, %rax\n"
+			  "	je 5f\n"
+			  "	cmp $2, %rax\n"
+			  "	je 6f\n"
+			  "	cmp $3, %rax\n"
+			  "	je 7f\n"
+			  "	cmp $4, %rax\n"
+			  "	je 8f\n"
+			  "	mov 16(%r15), %rax\n" /* LIVE_SYSCALL */
+			  "	mov 24(%r15), %rdi\n"
+			  "	mov 32(%r15), %rsi\n"
+			  "	mov 40(%r15), %rdx\n"
+			  "	mov 48(%r15), %r10\n"
+			  "	mov 56(%r15), %r8\n"
+			  "	mov 64(%r15), %r9\n"
+			  "	syscall\n"
+			  "	jmp 9b\n"
+			  "5:	mov 16(%r15), %r12\n" /* LIVE_COPY */
+			  "	mov 24(%r15), %r13\n"
+			  "	mov 40(%r15), %rbp\n"
+			  "51:	test %rbp, %rbp\n"
+			  "	jz live_code_main\n"
+			  "	mov %r12, %rdi\n"
+			  "	mov %r13, %rsi\n"
+			  "	mov 32(%r15), %rcx\n"
+			  "	rep movsb\n"
+			  "	add 48(%r15), %r12\n"
+			  "	add 56(%r15), %r13\n"
+			  "	dec %rbp\n"
+			  "	jmp 51b\n"
+			  "6:	mov 16(%r15), %rdi\n" /* LIVE_TOUCH */
+			  "	mov 24(%r15), %rcx\n"
+			  "61:	test %rcx, %rcx\n"
+			  "	jz live_code_main\n"
+			  "	lock addb $0, (%rdi)\n"
+			  "	add $4096, %rdi\n"
+			  "	dec %rcx\n"
+			  "	jmp 61b\n"
+			  "7:	mov 16(%r15), %rdi\n" /* LIVE_READ */
+			  "	mov 24(%r15), %rcx\n"
+			  "71:	test %rcx, %rcx\n"
+			  "	jz live_code_main\n"
+			  "	movzbl (%rdi), %eax\n"
+			  "	add $4096, %rdi\n"
+			  "	dec %rcx\n"
+			  "	jmp 71b\n"
+			  "8:	mov 16(%r15), %r14\n" /* LIVE_FORK */
+			  "	mov $56, %eax\n"      /* clone(CLONE_PARENT) */
+			  "	mov $0x8000, %edi\n"
+			  "	xor %esi, %esi\n"
+			  "	xor %edx, %edx\n"
+			  "	xor %r10d, %r10d\n"
+			  "	xor %r8d, %r8d\n"
+			  "	syscall\n"
+			  "	test %rax, %rax\n"
+			  "	jnz 9b\n"
+			  "	mov %r14, %r15\n"
+			  "	jmp live_code_main\n"
+			  "live_code_end:\n"
+			  ".popsection\n");
+
+_Static_assert(LIVE_ARENA == 0x7ff000000000, "live_code_start");
+_Static_assert(LIVE_ARENA_SIZE == 0x10001000 && LIVE_CODE_SIZE == 0x1000, "live_code_start");
+_Static_assert(LIVE_SLOT_SIZE == 1 << 19 && LIVE_SLOT_STACK == 0x1f000, "live_code_start");
+_Static_assert(offsetof(struct live_slot, result) == 72, "live_code_main");
+
+static uint64_t code_address(const unsigned char *label)
+{
+	return LIVE_ARENA + (uint64_t)(label - live_code_start);
+}
+
+#else
+/* sim_live_new() refuses before any of this is used. */
+static const unsigned char live_code_start[1], live_code_fault[1];
+static const unsigned char *const live_code_end = live_code_start;
+
+static uint64_t code_address(const unsigned char *label)
+{
+	return label == live_code_start;
+}
+#endif
+
+/* ---- the arena and the program ---- */
+
+/* An executable of one segment: the code, and nothing else. */
+static bool write_program(int fd)
+{
+	const size_t code = (size_t)(live_code_end - live_code_start);
+	const size_t head = sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr);
+	const Elf64_Ehdr file = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64,
+					       ELFDATA2LSB, EV_CURRENT },
+				  .e_type = ET_EXEC,
+				  .e_machine = EM_X86_64,
+				  .e_version = EV_CURRENT,
+				  .e_entry = PROGRAM_BASE + head,
+				  .e_phoff = sizeof(Elf64_Ehdr),
+				  .e_ehsize = sizeof(Elf64_Ehdr),
+				  .e_phentsize = sizeof(Elf64_Phdr),
+				  .e_phnum = 1 };
+	const Elf64_Phdr segment = { .p_type = PT_LOAD,
+				     .p_flags = PF_R | PF_X,
+				     .p_vaddr = PROGRAM_BASE,
+				     .p_paddr = PROGRAM_BASE,
+				     .p_filesz = head + code,
+				     .p_memsz = head + code,
+				     .p_align = LIVE_PAGE };
+
+	return write(fd, &file, sizeof(file)) == (ssize_t)sizeof(file) &&
+	       write(fd, &segment, sizeof(segment)) == (ssize_t)sizeof(segment) &&
+	       write(fd, live_code_start, code) == (ssize_t)code;
+}
+
+/* A file that is open for writing cannot be executed: open it again. */
+static int make_program(struct live *live)
+{
+	char path[64];
+	const int fd = memfd_create("ksmsim-process", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return live_fail_errno(live, "a file in memory");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (write_program(fd))
+		live->program_fd = open(path, O_RDONLY | O_CLOEXEC);
+	close(fd);
+	return live->program_fd < 0 ? live_fail_errno(live, "the program of the processes") : 0;
+}
+
+int live_children_start(struct live *live)
+{
+	live->arena_fd = memfd_create("ksmsim-arena", MFD_CLOEXEC);
+	if (live->arena_fd < 0 || ftruncate(live->arena_fd, (off_t)LIVE_ARENA_SIZE))
+		return live_fail_errno(live, "the shared memory of the processes");
+	live->arena =
+		mmap(NULL, LIVE_ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, live->arena_fd, 0);
+	if (live->arena == MAP_FAILED) {
+		live->arena = NULL;
+		return live_fail_errno(live, "the shared memory of the processes");
+	}
+	memcpy(live->arena, live_code_start, (size_t)(live_code_end - live_code_start));
+	return make_program(live);
+}
+
+static void reap(struct live_process *process)
+{
+	if (!process->alive)
+		return;
+	kill(process->pid, SIGKILL);
+	while (waitpid(process->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	process->alive = false;
+}
+
+static void forget_files(struct live_process *process)
+{
+	if (process->proc >= 0)
+		close(process->proc);
+	if (process->pagemap >= 0)
+		close(process->pagemap);
+	process->proc = process->pagemap = -1;
+}
+
+void live_children_end(struct live *live)
+{
+	size_t i;
+
+	for (i = 0; i < live->nr_processes; i++) {
+		reap(&live->processes[i]);
+		forget_files(&live->processes[i]);
+		sim_free(live->mem, live->processes[i].pages.list);
+	}
+	sim_free(live->mem, live->processes);
+	if (live->arena)
+		munmap(live->arena, LIVE_ARENA_SIZE);
+	if (live->arena_fd >= 0)
+		close(live->arena_fd);
+	if (live->program_fd >= 0)
+		close(live->program_fd);
+}
+
+/* ---- slots ---- */
+
+static uint64_t slot_offset(unsigned slot)
+{
+	return LIVE_CODE_SIZE + slot * LIVE_SLOT_SIZE;
+}
+
+struct live_slot *live_slot_of(struct live *live, const struct live_process *process)
+{
+	return (struct live_slot *)(void *)(live->arena + slot_offset(process->slot));
+}
+
+uint64_t live_slot_address(const struct live_process *process)
+{
+	return LIVE_ARENA + slot_offset(process->slot);
+}
+
+uint8_t *live_buffer_of(struct live *live, const struct live_process *process)
+{
+	return live->arena + slot_offset(process->slot) + LIVE_SLOT_BUFFER;
+}
+
+uint8_t *live_scratch_of(struct live *live, const struct live_process *process)
+{
+	return live->arena + slot_offset(process->slot) + LIVE_SLOT_SCRATCH;
+}
+
+/* ---- orders ---- */
+
+static long futex(uint32_t *word, int what, uint32_t value, const struct timespec *timeout)
+{
+	return syscall(SYS_futex, word, what, value, timeout, NULL, 0);
+}
+
+/* Until the order is carried out, or the process is found dead. */
+static int wait_answer(struct live *live, struct live_process *process)
+{
+	static const struct timespec patience = { .tv_nsec = 50000000 };
+	struct live_slot *slot = live_slot_of(live, process);
+	const uint64_t since = live_clock_ms();
+	uint32_t done;
+	int status;
+
+	for (;;) {
+		done = __atomic_load_n(&slot->done, __ATOMIC_ACQUIRE);
+		if (done == slot->go)
+			return 0;
+		if (!futex(&slot->done, FUTEX_WAIT, done, &patience) || errno == EAGAIN)
+			continue;
+		if (waitpid(process->pid, &status, WNOHANG) == process->pid) {
+			process->alive = false;
+			return live_fail(live, SIM_LIVE_EBROKEN,
+					 "a process of the scenario died (wait status 0x%x)",
+					 (unsigned)status);
+		}
+		if (live_clock_ms() - since > ANSWER_MS)
+			return live_fail(live, SIM_LIVE_EBROKEN,
+					 "a process of the scenario does not answer");
+	}
+}
+
+static void give_order(struct live_slot *slot, enum live_order order, const uint64_t *args,
+		       size_t nr)
+{
+	slot->order = order;
+	memset(slot->args, 0, sizeof(slot->args));
+	memcpy(slot->args, args, nr * sizeof(*args));
+	__atomic_store_n(&slot->go, slot->go + 1, __ATOMIC_RELEASE);
+	futex(&slot->go, FUTEX_WAKE, 1, NULL);
+}
+
+int live_order(struct live *live, uint32_t process, enum live_order order, const uint64_t *args,
+	       size_t nr, int64_t *result)
+{
+	struct live_process *p = &live->processes[process];
+	struct live_slot *slot = live_slot_of(live, p);
+	int error;
+
+	if (!p->alive)
+		return live_fail(live, SIM_LIVE_EBROKEN, "a process of the scenario is gone");
+	give_order(slot, order, args, nr);
+	error = wait_answer(live, p);
+	*result = slot->result;
+	return error;
+}
+
+/* ---- a new process ---- */
+
+/* What the kernel takes for a signal handler. */
+struct kernel_sigaction {
+	uint64_t handler, flags, restorer, mask;
+};
+
+/* Answer -EFAULT to what the mappings do not allow. */
+static int catch_faults(struct live *live, uint32_t process)
+{
+	static const int signals[] = { SIGSEGV, SIGBUS };
+	struct live_process *p = &live->processes[process];
+	const uint64_t scratch = live_slot_address(p) + LIVE_SLOT_SCRATCH;
+	const struct kernel_sigaction action = { code_address(live_code_fault),
+						 SA_NODEFER | 0x04000000 /* SA_RESTORER */,
+						 code_address(live_code_fault), 0 };
+	int64_t result;
+	size_t i;
+	int error = 0;
+
+	memcpy(live_scratch_of(live, p), &action, sizeof(action));
+	for (i = 0; !error && i < 2; i++)
+		error = live_call(live, process, &result, SYS_rt_sigaction, (uint64_t)signals[i],
+				  scratch, 0, 8);
+	return error;
+}
+
+/* Nothing is left but the arena. */
+static int clear_space(struct live *live, uint32_t process)
+{
+	const uint64_t end = LIVE_ARENA + LIVE_ARENA_SIZE;
+	int64_t one = 0, two = 0;
+	int error;
+
+	error = live_call(live, process, &one, SYS_munmap, 0, LIVE_ARENA);
+	if (!error)
+		error = live_call(live, process, &two, SYS_munmap, end, LIVE_USER_END - end);
+	if (!error && (one || two))
+		error = live_fail(live, SIM_LIVE_EBROKEN, "a new process keeps mappings");
+	return error ? error : catch_faults(live, process);
+}
+
+static int open_files(struct live *live, struct live_process *process)
+{
+	char path[64];
+
+	forget_files(process);
+	snprintf(path, sizeof(path), "/proc/%d", (int)process->pid);
+	process->proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (process->proc >= 0)
+		process->pagemap = openat(process->proc, "pagemap", O_RDONLY | O_CLOEXEC);
+	return process->pagemap < 0 ? live_fail_errno(live, path) : 0;
+}
+
+/* Room for a process, with a slot whose first order is to say that it is there. */
+static int reserve(struct live *live, struct live_process **out)
+{
+	struct live_process *process;
+	unsigned slot = 0;
+
+	while (slot < LIVE_SLOTS && live->slot_used[slot])
+		slot++;
+	if (slot == LIVE_SLOTS)
+		return live_fail(live, SIM_LIVE_ESKIP, "more than %u processes at a time",
+				 LIVE_SLOTS);
+	if (!sim_grow(live->mem, &live->processes, &live->processes_capacity, live->nr_processes,
+		      sizeof(*live->processes)))
+		return live_no_memory(live);
+	process = &live->processes[live->nr_processes];
+	*process = (struct live_process){ .slot = slot, .proc = -1, .pagemap = -1 };
+	/* its pages are there before it needs them */
+	memset(live->arena + slot_offset(slot), 0, LIVE_SLOT_SIZE);
+	live_slot_of(live, process)->go = 1;
+	*out = process;
+	return 0;
+}
+
+static void admit(struct live *live, struct live_process *process, pid_t pid)
+{
+	process->pid = pid;
+	process->alive = true;
+	live->slot_used[process->slot] = true;
+	live->nr_processes++;
+}
+
+static void spell(unsigned slot, char *text)
+{
+	int i;
+
+	for (i = 0; i < 4; i++)
+		text[i] = (char)('A' + (slot >> (12 - 4 * i) & 15));
+	text[4] = '\0';
+}
+
+/* Between vfork() and exec: only system calls. */
+static void become(const struct live *live, char *name, pid_t parent)
+{
+	char *argv[] = { name, NULL }, *envp[] = { NULL };
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent || setpgid(0, 0) ||
+	    dup2(live->arena_fd, ARENA_FD) < 0 || dup2(live->program_fd, PROGRAM_FD) < 0)
+		_exit(1);
+	personality(ADDR_NO_RANDOMIZE);
+	syscall(SYS_execveat, PROGRAM_FD, "", argv, envp, AT_EMPTY_PATH);
+	_exit(1);
+}
+
+int live_spawn(struct live *live)
+{
+	const pid_t self = getpid();
+	struct live_process *process;
+	char name[8];
+	pid_t pid;
+	int error = reserve(live, &process);
+
+	if (error)
+		return error;
+	spell(process->slot, name);
+	pid = vfork();
+	if (pid == 0)
+		become(live, name, self);
+	if (pid < 0)
+		return live_fail_errno(live, "a new process");
+	admit(live, process, pid);
+	process->mm = ++live->last_mm;
+	error = wait_answer(live, process);
+	if (!error)
+		error = clear_space(live, (uint32_t)live->nr_processes - 1);
+	return error ? error : open_files(live, process);
+}
+
+int live_fork(struct live *live, uint32_t parent, int64_t *result)
+{
+	struct live_process *process;
+	uint64_t slot;
+	int64_t done;
+	int error = reserve(live, &process);
+
+	if (error)
+		return error;
+	live->newcomer = live->last_mm + 1;
+	slot = live_slot_address(process);
+	error = live_order(live, parent, LIVE_FORK, &slot, 1, result);
+	if (error || *result < 0)
+		return error;
+	admit(live, process, (pid_t)*result);
+	process->mm = ++live->last_mm;
+	process->has_brk = live->processes[parent].has_brk;
+	*result = 0;
+	error = wait_answer(live, process);
+	if (!error)
+		error = live_call(live, (uint32_t)live->nr_processes - 1, &done, SYS_prctl,
+				  PR_SET_PDEATHSIG, SIGKILL);
+	return error ? error : open_files(live, process);
+}
+
+int live_exec(struct live *live, uint32_t process, int64_t *result)
+{
+	struct live_process *p = &live->processes[process];
+	const uint64_t scratch = live_slot_address(p) + LIVE_SLOT_SCRATCH;
+	uint8_t *text = live_scratch_of(live, p);
+	const uint64_t argv[] = { scratch, 0 };
+	int error;
+
+	spell(p->slot, (char *)text); /* and an empty string behind it */
+	text[5] = '\0';
+	memcpy(text + 16, argv, sizeof(argv));
+	live->newcomer = live->last_mm + 1;
+	error = live_call(live, process, result, SYS_execveat, PROGRAM_FD, scratch + 5,
+			  scratch + 16, scratch + 24, AT_EMPTY_PATH);
+	if (error || *result < 0)
+		return error;
+	p->mm = ++live->last_mm;
+	p->has_brk = false;
+	live_pins_release(live, process, false);
+	error = clear_space(live, process);
+	return error ? error : open_files(live, p);
+}
+
+int live_exit(struct live *live, uint32_t process)
+{
+	static const uint64_t exit_group[] = { SYS_exit_group, 0 };
+	struct live_process *p = &live->processes[process];
+	const uint64_t since = live_clock_ms();
+
+	if (!p->alive)
+		return live_fail(live, SIM_LIVE_EBROKEN, "a process of the scenario is gone");
+	give_order(live_slot_of(live, p), LIVE_SYSCALL, exit_group, 2);
+	while (waitpid(p->pid, NULL, WNOHANG) == 0) {
+		if (live_clock_ms() - since > ANSWER_MS)
+			return live_fail(live, SIM_LIVE_EBROKEN,
+					 "a process of the scenario does not end");
+		sched_yield();
+	}
+	p->alive = false;
+	live->slot_used[p->slot] = false;
+	forget_files(p);
+	live_pins_release(live, process, false);
+	return 0;
+}

@@ -1,0 +1,515 @@
+/*
+ * live_guard.c - a strict guest: one at a time, nobody else, everything put back.
+ *
+ * Before anything is changed the driver makes a guard: a process that knows the
+ * value of every knob and waits at a pipe. When the other end closes, because the
+ * run is over or because the driver was killed, by whatever signal, the guard
+ * stops ksmd, un-merges what there is, writes every knob back, lets ksmd run on
+ * the CPUs it had and removes the trace instance. There is no other way to the
+ * old state: the end of a good run takes it, too.
+ *
+ * The guard is in a session of its own and ignores what a terminal sends. The
+ * lock is a file lock that driver and guard share: the next run begins when the
+ * last guard is done.
+ *
+ * Refused is: somebody is mergeable or has rmap items, ksmd runs, no root.
+ * Tracing is on before the look around, so nobody slips in between.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "live_parts.h"
+
+#define KSM_DIR "/sys/kernel/mm/ksm"
+#define THP_DIR "/sys/kernel/mm/transparent_hugepage"
+#define KNOBS_MAX 48
+#define UNMERGE_TRIES 5
+
+/* ---- small things ---- */
+
+int live_fail(struct live *live, int status, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(live->why, sizeof(live->why), format, args);
+	va_end(args);
+	return status;
+}
+
+int live_fail_errno(struct live *live, const char *what)
+{
+	return live_fail(live, SIM_LIVE_EBROKEN, "%s: %s", what, strerror(errno));
+}
+
+int live_no_memory(struct live *live)
+{
+	live->why[0] = '\0';
+	return KSMSIM_ENOMEM;
+}
+
+uint64_t live_clock_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void doze(long ms)
+{
+	const struct timespec time = { .tv_nsec = ms * 1000000 };
+
+	nanosleep(&time, NULL);
+}
+
+bool live_read_at(int dir, const char *name, char *buf, size_t size)
+{
+	const int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	size_t length = 0;
+	ssize_t got = -1;
+
+	if (fd < 0)
+		return false;
+	while (length + 1 < size && (got = read(fd, buf + length, size - 1 - length)) > 0)
+		length += (size_t)got;
+	close(fd);
+	buf[length] = '\0';
+	return got >= 0 || length;
+}
+
+int live_write_at(int dir, const char *name, const char *text, size_t length)
+{
+	const int fd = openat(dir, name, O_WRONLY | O_CLOEXEC);
+	int error = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, length) < 0)
+		error = -errno;
+	close(fd);
+	return error;
+}
+
+int live_write_number(int dir, const char *name, uint64_t value)
+{
+	char text[32];
+	const int length = snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+
+	return live_write_at(dir, name, text, (size_t)length);
+}
+
+bool live_read_number(int dir, const char *name, int64_t *value)
+{
+	char text[64];
+
+	if (!live_read_at(dir, name, text, sizeof(text)))
+		return false;
+	*value = strtoll(text, NULL, 10);
+	return true;
+}
+
+bool live_number_of(const char *text, const char *key, int64_t *value)
+{
+	const size_t length = strlen(key);
+	const char *line;
+
+	for (line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, key, length))
+			continue;
+		*value = strtoll(line + length + strspn(line + length, ": \t"), NULL, 10);
+		return true;
+	}
+	return false;
+}
+
+/* ---- one at a time ---- */
+
+static int take_lock(struct live *live)
+{
+	static const char *const places[] = { "/run/lock/ksmsim.lock", "/tmp/ksmsim.lock" };
+	const uint64_t since = live_clock_ms();
+	size_t i;
+
+	for (i = 0; live->guard.lock < 0 && i < 2; i++)
+		live->guard.lock = open(places[i], O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (live->guard.lock < 0)
+		return live_fail_errno(live, places[1]);
+	while (flock(live->guard.lock, LOCK_EX | LOCK_NB)) {
+		if (live_clock_ms() - since > SIM_LIVE_WAIT_MS)
+			return live_fail(live, SIM_LIVE_EREFUSED,
+					 "another run on the live kernel does not end");
+		doze(10);
+	}
+	return 0;
+}
+
+/* ---- nobody else ---- */
+
+static bool is_pid(const char *name)
+{
+	return name[strspn(name, "0123456789")] == '\0' && *name;
+}
+
+static bool uses_ksm(const char *text)
+{
+	int64_t items = 0;
+
+	live_number_of(text, "ksm_rmap_items", &items);
+	return items > 0 || strstr(text, "ksm_merge_any: yes") ||
+	       strstr(text, "ksm_mergeable: yes");
+}
+
+static int check_process(struct live *live, int proc, const char *pid)
+{
+	char path[64], text[512], comm[64] = "?";
+
+	snprintf(path, sizeof(path), "%.20s/ksm_stat", pid);
+	if (!live_read_at(proc, path, text, sizeof(text)) || !uses_ksm(text))
+		return 0; /* gone, or nothing to see */
+	snprintf(path, sizeof(path), "%.20s/comm", pid);
+	live_read_at(proc, path, comm, sizeof(comm));
+	comm[strcspn(comm, "\n")] = '\0';
+	return live_fail(live, SIM_LIVE_EREFUSED, "KSM is in use: process %.20s (%s) is mergeable",
+			 pid, comm);
+}
+
+static int check_alone(struct live *live)
+{
+	const int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = proc < 0 ? NULL : fdopendir(proc);
+	const struct dirent *entry;
+	int64_t run = 0;
+	int error = 0;
+
+	if (!dir)
+		return live_fail_errno(live, "/proc");
+	while (!error && (entry = readdir(dir)) != NULL)
+		if (is_pid(entry->d_name))
+			error = check_process(live, proc, entry->d_name);
+	closedir(dir);
+	if (!error && live_read_number(live->ksm, "run", &run) && run)
+		error = live_fail(live, SIM_LIVE_EREFUSED,
+				  "KSM is in use: /sys/kernel/mm/ksm/run is %lld", (long long)run);
+	return error;
+}
+
+/* ---- what to put back ---- */
+
+struct saved {
+	struct knob {
+		char path[128], value[64];
+	} knobs[KNOBS_MAX];
+	size_t nr;
+	cpu_set_t ksmd_cpus;
+};
+
+static void save_file(struct saved *saved, const char *path)
+{
+	struct knob *knob = &saved->knobs[saved->nr];
+	const char *open, *close;
+
+	if (saved->nr == KNOBS_MAX || access(path, W_OK) ||
+	    !live_read_at(AT_FDCWD, path, knob->value, sizeof(knob->value)))
+		return;
+	open = strchr(knob->value, '[');
+	close = open ? strchr(open, ']') : NULL;
+	if (close) {
+		const size_t length = (size_t)(close - open) - 1;
+
+		memmove(knob->value, open + 1, length);
+		knob->value[length] = '\0';
+	}
+	snprintf(knob->path, sizeof(knob->path), "%s", path);
+	saved->nr++;
+}
+
+/* Mode and limits of the advisor first: the mode overwrites pages_to_scan. */
+static void save_knobs(struct saved *saved)
+{
+	static const char *const first[] = {
+		"advisor_mode",
+		"advisor_max_cpu",
+		"advisor_min_pages_to_scan",
+		"advisor_max_pages_to_scan",
+		"advisor_target_scan_time",
+		"pages_to_scan",
+		"sleep_millisecs",
+		"merge_across_nodes",
+		"max_page_sharing",
+		"use_zero_pages",
+		"smart_scan",
+		"stable_node_chains_prune_millisecs",
+	};
+	char path[300];
+	const struct dirent *entry;
+	DIR *dir;
+	size_t i;
+
+	for (i = 0; i < sizeof(first) / sizeof(*first); i++) {
+		snprintf(path, sizeof(path), KSM_DIR "/%s", first[i]);
+		save_file(saved, path);
+	}
+	save_file(saved, THP_DIR "/enabled");
+	dir = opendir(THP_DIR);
+	while (dir && (entry = readdir(dir)) != NULL) {
+		if (strncmp(entry->d_name, "hugepages-", 10))
+			continue;
+		snprintf(path, sizeof(path), THP_DIR "/%.60s/enabled", entry->d_name);
+		save_file(saved, path);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* Huge pages are not part of any scenario. */
+static void huge_pages_off(const struct saved *saved)
+{
+	const struct knob *knob;
+	size_t i;
+
+	for (i = 0; i < saved->nr; i++) {
+		knob = &saved->knobs[i];
+		if (!strncmp(knob->path, THP_DIR, strlen(THP_DIR)) &&
+		    strcmp(knob->value, "never") && strcmp(knob->value, "inherit"))
+			live_write_at(AT_FDCWD, knob->path, "never", 5);
+	}
+}
+
+/* ksmd at rest, nothing merged. */
+static void empty_ksm(void)
+{
+	int i;
+
+	for (i = 0; i < UNMERGE_TRIES && live_write_at(AT_FDCWD, KSM_DIR "/run", "2", 1); i++)
+		doze(20);
+	live_write_at(AT_FDCWD, KSM_DIR "/run", "0", 1);
+}
+
+static void put_back(struct live *live, const struct saved *saved)
+{
+	const struct live_guard *guard = &live->guard;
+	size_t i;
+
+	live_write_at(AT_FDCWD, KSM_DIR "/run", "0", 1);
+	empty_ksm();
+	for (i = 0; i < saved->nr; i++)
+		live_write_at(AT_FDCWD, saved->knobs[i].path, saved->knobs[i].value,
+			      strcspn(saved->knobs[i].value, "\n"));
+	sched_setaffinity(guard->ksmd, sizeof(saved->ksmd_cpus), &saved->ksmd_cpus);
+	for (i = 0; i < 100 && guard->instance_name[0]; i++) {
+		if (!unlinkat(guard->tracefs, guard->instance_name, AT_REMOVEDIR) || errno != EBUSY)
+			break;
+		doze(10); /* a reader that is being killed */
+	}
+}
+
+/* So that nobody who reads our output waits for the guard, and the trace can be removed. */
+static void close_others(const struct live_guard *guard, int read_end)
+{
+	const int keep[] = { guard->lock, guard->tracefs, read_end };
+	int fd, i, last = 2;
+
+	for (i = 0; i < 3; i++)
+		last = keep[i] > last ? keep[i] : last;
+	for (fd = 0; fd <= last; fd++) {
+		for (i = 0; i < 3 && keep[i] != fd; i++)
+			;
+		if (i == 3)
+			close(fd);
+	}
+	syscall(SYS_close_range, last + 1, ~0u, 0);
+}
+
+static void guard_main(struct live *live, const struct saved *saved, int read_end)
+{
+	char byte;
+
+	setsid();
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	close_others(&live->guard, read_end);
+	while (read(read_end, &byte, 1) < 0 && errno == EINTR)
+		;
+	put_back(live, saved);
+	_exit(0);
+}
+
+static int start_guard(struct live *live, const struct saved *saved)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC))
+		return live_fail_errno(live, "a pipe");
+	live->guard.pid = fork();
+	if (live->guard.pid == 0)
+		guard_main(live, saved, ends[0]);
+	close(ends[0]);
+	live->guard.pipe = ends[1];
+	if (live->guard.pid > 0)
+		return 0;
+	close(ends[1]);
+	live->guard.pipe = -1;
+	return live_fail_errno(live, "a process");
+}
+
+/* ---- ksmd and tracefs ---- */
+
+static pid_t find_ksmd(void)
+{
+	const int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = proc < 0 ? NULL : fdopendir(proc);
+	const struct dirent *entry;
+	char path[64], text[256];
+	pid_t found = 0;
+
+	while (dir && !found && (entry = readdir(dir)) != NULL) {
+		if (!is_pid(entry->d_name))
+			continue;
+		snprintf(path, sizeof(path), "%.20s/stat", entry->d_name);
+		/* a child of kthreadd */
+		if (live_read_at(proc, path, text, sizeof(text)) && strstr(text, "(ksmd) ") &&
+		    strtol(strstr(text, "(ksmd) ") + 8, NULL, 10) == 2)
+			found = (pid_t)strtol(entry->d_name, NULL, 10);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+/* tracefs without a mount that others could see; or where it is mounted. */
+static int open_tracefs(void)
+{
+	const int fs = (int)syscall(SYS_fsopen, "tracefs", FSOPEN_CLOEXEC);
+	int dir = -1;
+
+	if (fs >= 0 && !syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		dir = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+	if (fs >= 0)
+		close(fs);
+	return dir >= 0 ? dir : open("/sys/kernel/tracing", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int make_instance(struct live *live)
+{
+	struct live_guard *guard = &live->guard;
+
+	snprintf(guard->instance_name, sizeof(guard->instance_name), "instances/ksmsim-%d",
+		 (int)getpid());
+	if (mkdirat(guard->tracefs, guard->instance_name, 0700) && errno != EEXIST) {
+		guard->instance_name[0] = '\0';
+		return live_fail(live, SIM_LIVE_EREFUSED, "tracefs: no instance: %s",
+				 strerror(errno));
+	}
+	guard->instance =
+		openat(guard->tracefs, guard->instance_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return guard->instance < 0 ? live_fail_errno(live, guard->instance_name) : 0;
+}
+
+/* Driver, processes and ksmd on one CPU. */
+static int share_cpu(struct live *live)
+{
+	struct live_guard *guard = &live->guard;
+	cpu_set_t one;
+	int cpu;
+
+	guard->before = sim_alloc(live->mem, sizeof(*guard->before));
+	if (!guard->before)
+		return live_no_memory(live);
+	if (sched_getaffinity(0, sizeof(*guard->before), guard->before))
+		return live_fail_errno(live, "the CPUs");
+	for (cpu = CPU_SETSIZE - 1; cpu > 0 && !CPU_ISSET((size_t)cpu, guard->before); cpu--)
+		;
+	guard->cpu = cpu;
+	CPU_ZERO(&one);
+	CPU_SET((size_t)cpu, &one);
+	if (sched_setaffinity(0, sizeof(one), &one) ||
+	    sched_setaffinity(guard->ksmd, sizeof(one), &one))
+		return live_fail_errno(live, "one CPU for all");
+	return 0;
+}
+
+static int look_around(struct live *live)
+{
+	struct live_guard *guard = &live->guard;
+	char why[256];
+
+	if (!sim_live_supported(why, sizeof(why)))
+		return live_fail(live, SIM_LIVE_EREFUSED, "%s", why);
+	live->ksm = open(KSM_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	guard->ksmd = find_ksmd();
+	guard->tracefs = open_tracefs();
+	if (live->ksm < 0 || !guard->ksmd)
+		return live_fail(live, SIM_LIVE_EREFUSED, "there is no ksmd");
+	return guard->tracefs < 0
+		       ? live_fail(live, SIM_LIVE_EREFUSED, "tracefs: %s", strerror(errno))
+		       : 0;
+}
+
+int live_guard_start(struct live *live)
+{
+	struct saved saved = { .nr = 0 };
+	int error = look_around(live);
+
+	if (!error)
+		error = take_lock(live);
+	if (!error)
+		error = make_instance(live);
+	if (!error)
+		error = live_trace_start(live);
+	if (!error)
+		error = check_alone(live);
+	if (error)
+		return error;
+	save_knobs(&saved);
+	sched_getaffinity(live->guard.ksmd, sizeof(saved.ksmd_cpus), &saved.ksmd_cpus);
+	error = start_guard(live, &saved);
+	if (error)
+		return error;
+	huge_pages_off(&saved);
+	empty_ksm();
+	return share_cpu(live);
+}
+
+void live_guard_end(struct live *live)
+{
+	struct live_guard *guard = &live->guard;
+
+	if (guard->instance >= 0)
+		close(guard->instance);
+	if (guard->pid > 0) {
+		close(guard->pipe);
+		while (waitpid(guard->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	} else if (guard->instance_name[0]) {
+		unlinkat(guard->tracefs, guard->instance_name, AT_REMOVEDIR);
+	}
+	if (guard->before)
+		sched_setaffinity(0, sizeof(*guard->before), guard->before);
+	sim_free(live->mem, guard->before);
+	if (guard->tracefs >= 0)
+		close(guard->tracefs);
+	if (guard->lock >= 0)
+		close(guard->lock);
+	if (live->ksm >= 0)
+		close(live->ksm);
+}

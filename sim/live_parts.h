@@ -1,0 +1,278 @@
+/*
+ * live_parts.h - the live backend, as its files share it.
+ *
+ *	live.c		operations and figures: the backend itself
+ *	live_child.c	the processes of the scenario
+ *	live_access.c	what they do to their memory, and pins
+ *	live_ksmd.c	ksmd: knobs with a value of the scenario's own, steps
+ *	live_trace.c	events
+ *	live_item.c	which page an rmap item in an event stands for
+ *	live_pages.c	pages and figures of a process
+ *	live_guard.c	one at a time, nobody else, and everything put back
+ *
+ * All return 0 or a status; the sentence is in live->why then.
+ */
+#ifndef SIM_LIVE_PARTS_H
+#define SIM_LIVE_PARTS_H
+
+#include <sched.h>
+#include <sys/types.h>
+
+#include "live.h"
+#include "world.h"
+
+#define LIVE_PAGE ((uint64_t)4096)
+#define LIVE_USER_END UINT64_C(0x7ffffffff000)
+#define LIVE_ARENA UINT64_C(0x7ff000000000) /* where every process has what it shares with us */
+#define LIVE_CODE_SIZE UINT64_C(0x1000)
+#define LIVE_SLOT_SIZE UINT64_C(0x80000)
+#define LIVE_SLOT_SCRATCH UINT64_C(0x1000) /* a page for paths and structures */
+#define LIVE_SLOT_STACK UINT64_C(0x1f000)  /* its top */
+#define LIVE_SLOT_BUFFER UINT64_C(0x20000)
+#define LIVE_BUFFER_PAGES 64u
+#define LIVE_SLOTS 512u
+#define LIVE_ARENA_SIZE (LIVE_CODE_SIZE + LIVE_SLOTS * LIVE_SLOT_SIZE)
+
+/* What a process is told and answers; the first fields are known to its code (live_child.c). */
+struct live_slot {
+	uint32_t go, done; /* number of the last order given, carried out */
+	uint64_t order;	   /* enum live_order */
+	uint64_t args[7];
+	int64_t result;
+};
+
+enum live_order {
+	LIVE_SYSCALL, /* nr, six arguments */
+	LIVE_COPY,    /* to, from, bytes, times, step of to, step of from */
+	LIVE_TOUCH,   /* address, pages */
+	LIVE_READ,    /* address, pages */
+	LIVE_FORK,    /* slot of the child */
+};
+
+struct live_page {
+	uint64_t vaddr, pfn;
+	bool zero, file;
+};
+
+/* The present pages of a process below LIVE_ARENA, by address. */
+struct live_pages {
+	struct live_page *list;
+	size_t nr, capacity;
+	bool known;
+};
+
+struct live_pin {
+	uint32_t process;
+	uint64_t vaddr;
+	int read_end, write_end; /* of a pipe; or the ring and -1 */
+	bool held;
+};
+
+struct live_process {
+	pid_t pid;
+	uint32_t mm; /* changes with exec */
+	bool alive, has_brk;
+	unsigned slot;
+	int proc; /* /proc/PID */
+	int pagemap;
+	struct live_pages pages;
+	struct live_pages after; /* of the step whose events are looked at */
+};
+
+/* An mm as events name it. */
+struct live_mm_name {
+	uint64_t name; /* %p */
+	uint32_t mm;
+};
+
+/* An rmap item as events name it: what it was last seen to be. */
+struct live_item {
+	uint64_t name; /* %p */
+	uint32_t mm;
+	uint64_t vaddr, pfn; /* pfn: of the KSM page that it belongs to; 0: to none */
+};
+
+/* A page that ksmd replaced by the zero page. */
+struct live_zero {
+	uint32_t mm;
+	uint64_t vaddr;
+};
+
+struct live_knobs {
+	bool run_written;
+	uint64_t run, sleep_millisecs, pages_to_scan, prune_millisecs; /* the scenario's */
+	uint64_t pages_now; /* the size of a batch in the kernel */
+	bool by_advisor;    /* pages_to_scan is the advisor's */
+	bool sleep_other;
+};
+
+struct live_guard {
+	pid_t pid;
+	int pipe; /* as long as it is open, the guard waits */
+	int lock;
+	int tracefs, instance; /* directories */
+	char instance_name[32];
+	cpu_set_t *before; /* our own CPUs */
+	int cpu;
+	pid_t ksmd;
+};
+
+struct live {
+	struct sim_backend backend;
+	struct sim_mem *mem;
+	char kernel[64];
+	char why[512];
+	struct live_guard guard;
+	struct live_knobs knobs;
+	int ksm;			 /* /sys/kernel/mm/ksm */
+	int ksmd_stat, scanned, skipped; /* files read all the time */
+	int vmstat, kpagecount, kpageflags;
+	int64_t base[KSMSIM_COUNT_NR];
+	void *drain_range;
+
+	uint8_t *arena;
+	int arena_fd, program_fd;
+	bool slot_used[LIVE_SLOTS];
+	struct live_process *processes;
+	size_t nr_processes, processes_capacity;
+	uint32_t last_mm;
+	struct live_pin *pins;
+	size_t nr_pins, pins_capacity;
+
+	/* events */
+	ksmsim_listener listener;
+	void *listener_self;
+	int trace_pipe;
+	char trace_text[16384];
+	size_t trace_length;
+	uint32_t newcomer; /* mm that is being made, or 0 */
+	struct live_mm_name *mm_names;
+	size_t nr_mm_names, mm_names_capacity;
+	struct live_item *items;
+	size_t nr_items, items_capacity;
+	struct sim_map item_map; /* name -> index + 1 */
+	struct live_zero *zeros;
+	size_t nr_zeros, zeros_capacity;
+	uint64_t *frames; /* KSM pages, as far as events told */
+	size_t nr_frames, frames_capacity;
+	struct sim_map frame_map; /* pfn + 1 -> 1 */
+	struct live_events {
+		struct live_event {
+			struct ksmsim_event event;
+			uint64_t item;
+			int32_t pid;
+		} * list;
+		size_t nr, capacity;
+	} pending;
+	uint32_t cursor_mm; /* of the last page that an event of this scan was about; 0: none */
+	uint64_t cursor;
+	uint64_t cursor_gap;  /* pages that ksmd passed since */
+	bool cursor_moved;    /* in this step */
+	int64_t step_skipped; /* pages that smart scan skipped in this step; -1: not one step */
+};
+
+/* Keep a sentence; returns @status. */
+int live_fail(struct live *live, int status, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* The same with strerror(errno). */
+int live_fail_errno(struct live *live, const char *what);
+int live_no_memory(struct live *live);
+
+/* ---- live_guard.c ---- */
+
+int live_guard_start(struct live *live);
+void live_guard_end(struct live *live);
+/* Reads a small file of @dir; false: errno. */
+bool live_read_at(int dir, const char *name, char *buf, size_t size);
+/* 0 or -errno */
+int live_write_at(int dir, const char *name, const char *text, size_t length);
+int live_write_number(int dir, const char *name, uint64_t value);
+bool live_read_number(int dir, const char *name, int64_t *value);
+/* The number behind "KEY " at the start of a line; false: no such line. */
+bool live_number_of(const char *text, const char *key, int64_t *value);
+uint64_t live_clock_ms(void);
+
+/* ---- live_child.c ---- */
+
+int live_children_start(struct live *live);
+void live_children_end(struct live *live);
+struct live_slot *live_slot_of(struct live *live, const struct live_process *process);
+uint64_t live_slot_address(const struct live_process *process);
+uint8_t *live_buffer_of(struct live *live, const struct live_process *process);
+uint8_t *live_scratch_of(struct live *live, const struct live_process *process);
+int live_spawn(struct live *live);
+int live_fork(struct live *live, uint32_t parent, int64_t *result);
+int live_exec(struct live *live, uint32_t process, int64_t *result);
+int live_exit(struct live *live, uint32_t process);
+/* An order with up to seven arguments; @result: what it gave. */
+int live_order(struct live *live, uint32_t process, enum live_order order, const uint64_t *args,
+	       size_t nr, int64_t *result);
+#define LIVE_ARGS(...)                       \
+	((const uint64_t[]){ __VA_ARGS__ }), \
+		sizeof((const uint64_t[]){ __VA_ARGS__ }) / sizeof(uint64_t)
+/* live_order(LIVE_SYSCALL) */
+#define live_call(live, process, result, ...) \
+	live_order(live, process, LIVE_SYSCALL, LIVE_ARGS(__VA_ARGS__), result)
+
+/* ---- live_access.c ---- */
+
+int live_fill(struct live *live, const struct sim_op *op, int64_t *result);
+int live_poke(struct live *live, const struct sim_op *op, int64_t *result);
+int live_touch(struct live *live, const struct sim_op *op, int64_t *result);
+int live_check(struct live *live, const struct sim_op *op, int64_t *result);
+int live_pin(struct live *live, const struct sim_op *op, int64_t *result);
+int live_unpin(struct live *live, const struct sim_op *op, int64_t *result);
+/* Pins of a process that ended or has a new address space; those that others hold stay. */
+void live_pins_release(struct live *live, uint32_t process, bool all);
+
+/* ---- live_ksmd.c ---- */
+
+int live_ksmd_start(struct live *live);
+void live_ksmd_end(struct live *live);
+int live_ksm_write(struct live *live, const char *file, const char *text, int64_t *result);
+int live_ksm_read(struct live *live, const char *file, char *buf, size_t size, int64_t *result);
+int live_ksmd_step(struct live *live, const struct sim_op *op, int64_t *result);
+int live_drain(struct live *live);
+
+/* ---- live_trace.c ---- */
+
+int live_trace_start(struct live *live);
+void live_trace_end(struct live *live);
+/* Hand on what has happened since the last call. */
+int live_trace_pump(struct live *live);
+
+/* ---- live_item.c ---- */
+
+/* Before ksmd runs: what it will find. */
+int live_items_before(struct live *live);
+/* The addresses of the pending events. */
+int live_items_resolve(struct live *live);
+/* A step is over; @pages: how many it visited. */
+void live_items_step(struct live *live, int64_t pages);
+void live_items_free(struct live *live);
+/* The frames and zero pages that are no longer KSM's are forgotten. */
+int live_items_after(struct live *live);
+int live_items_forked(struct live *live, uint32_t parent_mm, uint32_t child_mm);
+bool live_is_ksm_frame(const struct live *live, uint64_t pfn);
+bool live_is_ksm_zero(const struct live *live, uint32_t mm, uint64_t vaddr);
+
+/* ---- live_pages.c ---- */
+
+/* The present pages, from the cache or read now. */
+int live_pages_read(struct live *live, uint32_t process);
+int live_pages_list(struct live *live, const struct live_process *process,
+		    struct live_pages *pages);
+void live_pages_forget(struct live *live);
+/* NULL: not present */
+const struct live_page *live_page_in(const struct live_pages *pages, uint64_t vaddr);
+const struct live_page *live_page_find(const struct live_process *process, uint64_t vaddr);
+/* A page that is there, by way of /proc/PID/mem. */
+bool live_page_bytes(const struct live_process *process, uint64_t vaddr, uint8_t *bytes);
+bool live_frame_mapcount(struct live *live, uint64_t pfn, uint64_t *count);
+bool live_frame_exclusive(struct live *live, uint64_t pfn);
+int live_process_get(struct live *live, uint32_t process, struct ksmsim_process *out);
+/* sim_backend_ops.ksm_pages */
+int live_ksm_pages_get(struct live *live, uint32_t process, uint64_t *value);
+int live_page_get(struct live *live, uint32_t process, uint64_t vaddr, struct ksmsim_page *out);
+
+#endif
