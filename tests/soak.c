@@ -179,9 +179,12 @@ int main(int argc, char **argv)
 				"[--check-every N] [--print]\n");
 		return 2;
 	}
-	for (seed = soak.first; seed <= soak.last; seed++)
+	for (seed = soak.first; seed <= soak.last; seed++) {
 		if (!one_seed(&soak, seed))
 			return 1;
+		if (seed % 50 == 0)
+			fprintf(stderr, "soak: done with seed %" PRIu64 "\n", seed);
+	}
 	printf("soak: seeds %" PRIu64 "..%" PRIu64 ", %" PRIu64 " operations each, clean\n",
 	       soak.first, soak.last, soak.ops);
 	return 0;
