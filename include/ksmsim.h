@@ -12,8 +12,13 @@
  * return it: >= 0 or a negative errno. `ret` may be NULL. Out parameters are
  * written only when the function returns 0.
  *
- * After KSMSIM_ENOMEM or KSMSIM_ELIMIT the machine stays readable by nobody:
- * every further call but ksmsim_free() returns the same code.
+ * After KSMSIM_ENOMEM or KSMSIM_ELIMIT nobody can read the machine any more:
+ * every further call but ksmsim_free() returns the same code. These two,
+ * KSMSIM_EREENTRY, and KSMSIM_EARGUMENT for a NULL machine, can come from every
+ * function and are not repeated below, where -ENAME stands for KSMSIM_ENAME.
+ *
+ * Ownership: the caller owns what it passes in, the machine copies what it
+ * keeps; ksmsim_free() frees everything that the machine made.
  *
  * Units: addresses and lengths are bytes, `vaddr` is an address in the
  * simulated process, `pfn` a frame number, times are ns of virtual time.
@@ -137,13 +142,26 @@ KSMSIM_API void ksmsim_free(struct ksmsim *sim);
  */
 KSMSIM_API int ksmsim_feature_set(struct ksmsim *sim, const char *name, bool on);
 
-/** ksmsim_feature_get() - @on: out. Returns: 0 or -ENAME. */
+/**
+ * ksmsim_feature_get() - is a row of features.def on?
+ * @on: out; may be NULL
+ * Returns: 0, -ENAME.
+ */
 KSMSIM_API int ksmsim_feature_get(struct ksmsim *sim, const char *name, bool *on);
 
-/** ksmsim_cost_set() - set one row of costs.def, in ns. Returns: 0 or -ENAME. */
+/**
+ * ksmsim_cost_set() - price of one row of costs.def
+ * @ns: ns of CPU time for each; counts are exact, times are modelled from them
+ * Returns: 0, -ENAME.
+ */
 KSMSIM_API int ksmsim_cost_set(struct ksmsim *sim, const char *name, uint64_t ns);
 
-/** ksmsim_cost_get() - price (ns) and how often the primitive was charged so far. */
+/**
+ * ksmsim_cost_get() - price and use of one row of costs.def
+ * @ns:    out: ns for each; may be NULL
+ * @count: out: how often it was charged so far; may be NULL
+ * Returns: 0, -ENAME.
+ */
 KSMSIM_API int ksmsim_cost_get(struct ksmsim *sim, const char *name, uint64_t *ns, uint64_t *count);
 
 /* ---- events ---- */
@@ -199,20 +217,47 @@ KSMSIM_API int ksmsim_sysfs_write(struct ksmsim *sim, const char *file, const ch
 KSMSIM_API int ksmsim_sysfs_read(struct ksmsim *sim, const char *file, char *buf, size_t size,
 				 int64_t *ret);
 
-/** ksmsim_counter_get() - one figure; see counters.def for units. */
+/**
+ * ksmsim_counter_get() - one figure of counters.def
+ * @value: out; units are the row's: pages, bytes, ns or a plain number; can be negative
+ * Returns: 0, -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_counter_get(struct ksmsim *sim, enum ksmsim_counter counter, int64_t *value);
 
 /* ---- processes and memory ---- */
 
-/** ksmsim_spawn() - a new process with an empty address space, on NUMA node 0 */
+/**
+ * ksmsim_spawn() - a new process with an empty address space
+ * @pid: out, > 0, never used again in this machine; its pages come from NUMA node 0
+ * Returns: 0.
+ */
 KSMSIM_API int ksmsim_spawn(struct ksmsim *sim, uint32_t *pid);
-/** ksmsim_fork() - @ret: 0 or -ENOMEM; @child: valid when @ret is 0 */
+/**
+ * ksmsim_fork() - fork(2)
+ * @child: out: the new process; 0 if @ret is an error
+ * @ret:   0 or -ENOMEM
+ * Both sides map the same pages read-only; KSM is told as in include/linux/ksm.h:ksm_fork().
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_fork(struct ksmsim *sim, uint32_t pid, uint32_t *child, int64_t *ret);
-/** ksmsim_exec() - the process gets a new, empty mm (a new id in events); it keeps its pid */
+/**
+ * ksmsim_exec() - execve(2): the process keeps its pid and gets a new, empty mm
+ * @ret: 0
+ * The new mm has a new id in events; a merge-any process stays one (ksm_execve()).
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_exec(struct ksmsim *sim, uint32_t pid, int64_t *ret);
-/** ksmsim_exit() - the process ends; its pid is not used again */
+/**
+ * ksmsim_exit() - the last user of the mm goes: KSM is told, then all is unmapped
+ * Source: kernel/fork.c:mmput(), mm/ksm.c:__ksm_exit().
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_exit(struct ksmsim *sim, uint32_t pid);
-/** ksmsim_node_set() - NUMA node from which the process's next pages come */
+/**
+ * ksmsim_node_set() - NUMA node from which the process's next pages come
+ * @node: 0 .. nr_nodes - 1
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_node_set(struct ksmsim *sim, uint32_t pid, unsigned node);
 
 enum ksmsim_prot {
@@ -245,11 +290,30 @@ struct ksmsim_mmap {
 	uint64_t offset; /* bytes into the file, page aligned */
 };
 
-/** ksmsim_mmap() - @ret: the address, or -EINVAL, -ENOMEM, -EEXIST, -EAGAIN */
+/**
+ * ksmsim_mmap() - mmap(2)
+ * @req: not kept
+ * @ret: the address, or -EINVAL (length 0, alignment), -ENOMEM (no room, 65530 VMAs),
+ *       -EEXIST (FIXED_NOREPLACE), -EAGAIN (MAP_LOCKED)
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT (no such file).
+ */
 KSMSIM_API int ksmsim_mmap(struct ksmsim *sim, uint32_t pid, const struct ksmsim_mmap *req,
 			   int64_t *ret);
+/**
+ * ksmsim_munmap() - munmap(2)
+ * @vaddr, @length: bytes; @vaddr page aligned, @length rounded up; holes are fine
+ * @ret: 0, -EINVAL (alignment, length 0), -ENOMEM (a split past 65530 VMAs)
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_munmap(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t length,
 			     int64_t *ret);
+/**
+ * ksmsim_mprotect() - mprotect(2)
+ * @vaddr, @length: bytes; @vaddr page aligned, @length rounded up
+ * @prot: enum ksmsim_prot, or'ed
+ * @ret: 0, -EINVAL, -ENOMEM (a hole: what lies before it is changed)
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_mprotect(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t length,
 			       unsigned prot, int64_t *ret);
 
@@ -258,10 +322,22 @@ enum ksmsim_mremap_flags {
 	KSMSIM_MREMAP_FIXED = 2,
 	KSMSIM_MREMAP_DONTUNMAP = 4
 };
-/** ksmsim_mremap() - @new_vaddr: only with FIXED. @ret: the address or -errno */
+/**
+ * ksmsim_mremap() - mremap(2)
+ * @vaddr, @old_length, @new_length: bytes, lengths rounded up
+ * @flags: enum ksmsim_mremap_flags; @new_vaddr: only with FIXED
+ * @ret: the address, or -EINVAL, -EFAULT (not one VMA), -ENOMEM (cannot grow in place, no room)
+ * Moving mergeable memory un-merges it first. Source: mm/mremap.c.
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_mremap(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t old_length,
 			     uint64_t new_length, unsigned flags, uint64_t new_vaddr, int64_t *ret);
-/** ksmsim_brk() - grow or shrink the heap to end at @vaddr (0: ask). @ret: the new end */
+/**
+ * ksmsim_brk() - brk(2)
+ * @vaddr: new end of the heap, bytes; 0 asks
+ * @ret: the end of the heap afterwards; unchanged if it could not be moved
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_brk(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, int64_t *ret);
 
 enum ksmsim_advice {
@@ -270,15 +346,44 @@ enum ksmsim_advice {
 	KSMSIM_MADV_NR
 };
 
+/**
+ * ksmsim_madvise() - madvise(2)
+ * @vaddr, @length: bytes; @vaddr page aligned, @length rounded up; length 0 does nothing
+ * @advice: row of advices.def
+ * @ret: 0, -EINVAL, -ENOMEM (a hole: the rest is done all the same), -EAGAIN (KSM had no memory)
+ * Source: mm/madvise.c, mm/ksm.c:ksm_madvise().
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_madvise(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t length,
 			      enum ksmsim_advice advice, int64_t *ret);
+/**
+ * ksmsim_mlock() - mlock(2): locks and faults in; that copies merged pages of writable mappings apart
+ * @vaddr, @length: bytes; rounded out to pages
+ * @ret: 0, -ENOMEM (a hole), -EAGAIN
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_mlock(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t length,
 			    int64_t *ret);
+/**
+ * ksmsim_munlock() - munlock(2)
+ * @vaddr, @length: bytes; rounded out to pages
+ * @ret: 0, -ENOMEM (a hole)
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_munlock(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t length,
 			      int64_t *ret);
-/** ksmsim_prctl_merge() - PR_SET_MEMORY_MERGE. @ret: 0, -EINVAL (no such prctl), -ENOMEM */
+/**
+ * ksmsim_prctl_merge() - prctl(PR_SET_MEMORY_MERGE, @on)
+ * @ret: 0, -EINVAL (the profile has no such prctl), -ENOMEM
+ * Source: kernel/sys.c, mm/ksm.c:ksm_enable_merge_any(), ksm_disable_merge_any().
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_prctl_merge(struct ksmsim *sim, uint32_t pid, bool on, int64_t *ret);
-/** ksmsim_prctl_merge_get() - PR_GET_MEMORY_MERGE. @ret: 0, 1 or -EINVAL */
+/**
+ * ksmsim_prctl_merge_get() - prctl(PR_GET_MEMORY_MERGE)
+ * @ret: 0 or 1, -EINVAL (the profile has no such prctl)
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_prctl_merge_get(struct ksmsim *sim, uint32_t pid, int64_t *ret);
 
 /* ---- contents ---- */
@@ -301,34 +406,72 @@ struct ksmsim_content {
 	const void *bytes; /* KSMSIM_CONTENT_BYTES: page-size bytes, copied */
 };
 
-/** ksmsim_content_write_page() - the bytes of page @index of a range filled with @content.
- * @page: page_size bytes, written. Pure: what a live process would write. */
+/**
+ * ksmsim_content_page() - the bytes that filling a range with @content gives its page @index
+ * @page: @page_size bytes (4096 .. 65536, a power of two), written
+ * Pure: what a real process has to write to have the same content.
+ * Returns: 0, -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_content_page(const struct ksmsim_content *content, uint64_t index,
 				   size_t page_size, void *page);
 
-/** ksmsim_file_new() - a file whose pages hold @content (page i: index i); private and shared
- * mappings of it can be made. @file: out, > 0 */
+/**
+ * ksmsim_file_new() - a file whose page i holds what @content gives page i of a range
+ * @content: copied, literal bytes too
+ * @file: out, > 0, for struct ksmsim_mmap; lives as long as the machine
+ * Returns: 0, -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_file_new(struct ksmsim *sim, const struct ksmsim_content *content,
 			       uint32_t *file);
 
 /* ---- access: what running code of the process does ---- */
 
-/** ksmsim_fill() - write whole pages. @vaddr page aligned. @ret: 0 or -EFAULT, -ENOMEM (stops there) */
+/**
+ * ksmsim_fill() - write whole pages
+ * @vaddr: page aligned; @nr_pages: pages
+ * @ret: 0, -EINVAL (alignment), -EFAULT (not mapped, not writable), -ENOMEM (no page); stops there
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_fill(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t nr_pages,
 			   const struct ksmsim_content *content, int64_t *ret);
-/** ksmsim_poke() - write @length bytes. @ret: 0 or -EFAULT, -ENOMEM */
+/**
+ * ksmsim_poke() - write @length bytes at @vaddr; may cross pages
+ * @bytes: not kept
+ * @ret: 0, -EFAULT, -ENOMEM; stops there
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_poke(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, const void *bytes,
 			   size_t length, int64_t *ret);
-/** ksmsim_touch() - write to every page without changing its content */
+/**
+ * ksmsim_touch() - write to every page without changing its content
+ * @vaddr: page aligned; @nr_pages: pages
+ * @ret: 0, -EINVAL, -EFAULT, -ENOMEM; stops there
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_touch(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t nr_pages,
 			    int64_t *ret);
-/** ksmsim_read() - read every page (read faults). */
+/**
+ * ksmsim_read() - read every page (read faults)
+ * @vaddr: page aligned; @nr_pages: pages
+ * @ret: 0, -EINVAL, -EFAULT; stops there
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_read(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t nr_pages,
 			   int64_t *ret);
-/** ksmsim_peek() - the bytes at @vaddr, with read faults, as the process would see them */
+/**
+ * ksmsim_peek() - the bytes at @vaddr as the process reads them, with read faults
+ * @bytes: @length bytes, written as far as memory can be read
+ * @ret: 0, -EFAULT
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_peek(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, void *bytes,
 			   size_t length, int64_t *ret);
-/** ksmsim_check_pages() - read all pages. @ret: number of pages that differ from @content */
+/**
+ * ksmsim_check_pages() - read all pages and compare
+ * @vaddr: page aligned; @nr_pages: pages; page i should hold what @content gives page i of a range
+ * @ret: number of pages that differ, -EINVAL, -EFAULT
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_check_pages(struct ksmsim *sim, uint32_t pid, uint64_t vaddr,
 				  uint64_t nr_pages, const struct ksmsim_content *content,
 				  int64_t *ret);
@@ -339,36 +482,81 @@ enum ksmsim_pin {
 	KSMSIM_PIN_READ,  /* long-term read pin: unshares first, refs + 1024 */
 	KSMSIM_PIN_HELD, /* a plain reference to what is mapped now, without any fault; holes are skipped */
 };
+/**
+ * ksmsim_pin() - take references on the pages mapped there, as others do
+ * @vaddr: page aligned; @nr_pages: pages; @how: enum ksmsim_pin
+ * @ret: 0, -EINVAL, -EFAULT, -ENOMEM
+ * They go with ksmsim_unpin(), and at exit, but for KSMSIM_PIN_HELD.
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_pin(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t nr_pages,
 			  enum ksmsim_pin how, int64_t *ret);
-/** ksmsim_unpin() - undo the oldest pins that this process made on these addresses. @ret: how many */
+/**
+ * ksmsim_unpin() - undo the oldest pins that this process made on these addresses
+ * @vaddr: page aligned; @nr_pages: pages
+ * @ret: how many were undone, -EINVAL
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_unpin(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t nr_pages,
 			    int64_t *ret);
-/** ksmsim_migrate() - move the pages mapped there to another NUMA node. @ret: pages moved */
+/**
+ * ksmsim_migrate() - move the pages mapped there to another NUMA node
+ * @vaddr: page aligned; @nr_pages: pages; @node: 0 .. nr_nodes - 1
+ * @ret: pages moved (one with references beyond its mappings stays), -EINVAL
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_migrate(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t nr_pages,
 			      unsigned node, int64_t *ret);
-/** ksmsim_swap_out() - reclaim the pages mapped there, from every process that maps them
- * @keep_cached: unmap them only; they stay in the swap cache and the next fault finds them there
- * @ret: pages unmapped */
+/**
+ * ksmsim_swap_out() - reclaim the pages mapped there, from every process that maps them
+ * @vaddr: page aligned; @nr_pages: pages
+ * @keep_cached: only unmap them; they stay in the swap cache and the next fault finds them there
+ * @ret: pages unmapped, -EINVAL, -EFAULT
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
 KSMSIM_API int ksmsim_swap_out(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t nr_pages,
 			       bool keep_cached, int64_t *ret);
 
 /* ---- time ---- */
 
-/** ksmsim_ksmd_batch() - one wake-up of ksmd: at most @pages visits, never past the end of a
- * full scan; nothing if run is not 1. @visited: out, may be NULL. Virtual time stands still. */
+/**
+ * ksmsim_ksmd_batch() - one wake-up of ksmd, if run is 1
+ * @pages:   most visits; the batch never passes the end of a full scan
+ * @visited: out: visits; may be NULL
+ * Virtual time stands still; the modelled CPU time of ksmd grows. Source: mm/ksm.c:ksm_do_scan().
+ * Returns: 0.
+ */
 KSMSIM_API int ksmsim_ksmd_batch(struct ksmsim *sim, uint64_t pages, uint64_t *visited);
-/** ksmsim_run() - let @ns of virtual time pass with ksmd running at its own pace */
+/**
+ * ksmsim_run() - let @ns of virtual time pass with ksmd at its own pace
+ * A batch takes its modelled CPU time, then ksmd sleeps sleep_millisecs.
+ * Returns: 0, -EARGUMENT (time would overflow).
+ */
 KSMSIM_API int ksmsim_run(struct ksmsim *sim, uint64_t ns);
-/** ksmsim_advance() - let @ns of virtual time pass while ksmd does nothing */
+/**
+ * ksmsim_advance() - let @ns of virtual time pass while ksmd does nothing
+ * Returns: 0, -EARGUMENT (time would overflow).
+ */
 KSMSIM_API int ksmsim_advance(struct ksmsim *sim, uint64_t ns);
-/** ksmsim_ksmd_cpu_add() - add to the CPU time that the advisor sees */
+/**
+ * ksmsim_ksmd_cpu_add() - add @ns to the CPU time of ksmd that the advisor sees
+ * Returns: 0, -EARGUMENT (it would overflow).
+ */
 KSMSIM_API int ksmsim_ksmd_cpu_add(struct ksmsim *sim, uint64_t ns);
-/** ksmsim_lru_drain() - drain the LRU add batches of all CPUs */
+/**
+ * ksmsim_lru_drain() - drain the LRU add batches of all CPUs: lru_add_drain_all()
+ * Returns: 0.
+ */
 KSMSIM_API int ksmsim_lru_drain(struct ksmsim *sim);
-/** ksmsim_now() - virtual time since boot, ns */
+/**
+ * ksmsim_now() - virtual time since boot, ns; 0 for NULL
+ */
 KSMSIM_API uint64_t ksmsim_now(const struct ksmsim *sim);
-/** ksmsim_inject_failure() - let the next @count allocations of this kind fail */
+/**
+ * ksmsim_inject_failure() - let the next @count allocations of this kind fail, in the simulated kernel
+ * @what: row of inject.def
+ * Returns: 0, -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_inject_failure(struct ksmsim *sim, enum ksmsim_inject what, uint64_t count);
 
 /* ---- what can be seen ---- */
@@ -389,12 +577,27 @@ struct ksmsim_process {
 	uint64_t nr_vmas;
 	uint64_t swap_pages;
 };
+/**
+ * ksmsim_process_get() - figures of one process, also of one that has exited
+ * @out: written; after exit its figures are 0 once KSM has let go of it
+ * Returns: 0, -EPROCESS (never existed), -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_process_get(struct ksmsim *sim, uint32_t pid, struct ksmsim_process *out);
 
-/** ksmsim_ksm_pages_get() - smaps KSM:, mapped KSM pages of a process; walks all that it maps */
+/**
+ * ksmsim_ksm_pages_get() - smaps KSM: of the whole process
+ * @pages: out: present entries that map KSM pages, KSM zero pages not among them
+ * Costs a walk of its page tables.
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_ksm_pages_get(struct ksmsim *sim, uint32_t pid, uint64_t *pages);
 
-/** ksmsim_ksm_stat() - /proc/PID/ksm_stat as text. @ret: length */
+/**
+ * ksmsim_ksm_stat() - /proc/PID/ksm_stat as text, with the lines that the profile has
+ * @buf, @size: where; always terminated when @size > 0
+ * @ret: length of the whole text
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_ksm_stat(struct ksmsim *sim, uint32_t pid, char *buf, size_t size,
 			       int64_t *ret);
 
@@ -418,6 +621,11 @@ struct ksmsim_page {
 	uint32_t item_checksum, item_age, item_skips; /* of the item */
 	unsigned node;
 };
+/**
+ * ksmsim_page_get() - state of the page at @vaddr; looking changes nothing
+ * @out: written; .state is KSMSIM_PAGE_NONE where nothing is mapped
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_page_get(struct ksmsim *sim, uint32_t pid, uint64_t vaddr,
 			       struct ksmsim_page *out);
 
@@ -427,7 +635,11 @@ struct ksmsim_vma {
 	bool shared, mergeable, locked, hugepage, nohugepage, dontfork, wipeonfork, anon_vma;
 	uint32_t file;
 };
-/** ksmsim_vma_get() - the @index-th VMA by address. Returns: 0, -EARGUMENT past the last one */
+/**
+ * ksmsim_vma_get() - the @index-th VMA by address
+ * @out: written
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT (past the last one).
+ */
 KSMSIM_API int ksmsim_vma_get(struct ksmsim *sim, uint32_t pid, size_t index,
 			      struct ksmsim_vma *out);
 
@@ -438,6 +650,12 @@ struct ksmsim_walk {
 	uint64_t addresses;   /* page addresses in the range */
 	uint64_t pages;	      /* present entries */
 };
+/**
+ * ksmsim_walk_cost() - page-table entries that one full walk over a range reads
+ * @vaddr: page aligned; @length: bytes
+ * @out: written; costs the existing tables, not the addresses
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
+ */
 KSMSIM_API int ksmsim_walk_cost(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t length,
 				struct ksmsim_walk *out);
 
@@ -446,7 +664,11 @@ struct ksmsim_memory {
 	const char *part;
 	uint64_t bytes;
 };
-/** ksmsim_memory_get() - @index-th part. Returns 0, or -EARGUMENT past the last one */
+/**
+ * ksmsim_memory_get() - host memory of one part of the model
+ * @index: 0, 1, ... ; @out: written; .part is a static string
+ * Returns: 0, -EARGUMENT (past the last one).
+ */
 KSMSIM_API int ksmsim_memory_get(struct ksmsim *sim, size_t index, struct ksmsim_memory *out);
 
 /**
@@ -463,7 +685,11 @@ KSMSIM_API int ksmsim_check(struct ksmsim *sim, char *buf, size_t size);
 KSMSIM_API int ksmsim_dump(struct ksmsim *sim, void (*line)(void *self, const char *text),
 			   void *self);
 
-/** ksmsim_hash() - 64-bit hash of all that can be seen: counters, processes, pages, trees */
+/**
+ * ksmsim_hash() - 64-bit hash of all that can be seen: counters, processes, pages, trees
+ * @hash: out; the same calls give the same hash on every host and compiler
+ * Returns: 0.
+ */
 KSMSIM_API int ksmsim_hash(struct ksmsim *sim, uint64_t *hash);
 
 #ifdef __cplusplus
