@@ -1,16 +1,14 @@
 /*
- * cli.c - what the commands share: arguments, messages, files written at once.
+ * cli.c - what the commands share: arguments and messages.
  *
- * An output file is written under a temporary name in the directory where it
- * will be, and renamed when it is complete: nobody ever sees half of it, and a
- * run that fails leaves what was there. Devices and pipes are written in place.
+ * A message begins with the name of the program and goes to standard error. An
+ * option is told from an operand as everywhere: --name VALUE, --name=VALUE, and
+ * -- before operands that look like options. Files: see output.c.
  */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cli.h"
 #include "sim.h"
@@ -124,85 +122,4 @@ int cli_finish(int status)
 		return cli_error("standard output cannot be written: %s",
 				 strerror(errno ? errno : EIO));
 	return status;
-}
-
-/* ---- output files ---- */
-
-static bool cannot_write(const char *path)
-{
-	cli_error("%s cannot be written: %s", path, strerror(errno));
-	return false;
-}
-
-static bool open_in_place(struct cli_output *output)
-{
-	output->file = fopen(output->path, "w");
-	return output->file ? true : cannot_write(output->path);
-}
-
-bool cli_output_open(struct cli_output *output, const char *path)
-{
-	static const char suffix[] = ".XXXXXX";
-	const size_t length = strlen(path);
-	struct stat info;
-	mode_t mask;
-	int fd;
-
-	*output = (struct cli_output){ .path = path };
-	if (!stat(path, &info) && !S_ISREG(info.st_mode))
-		return open_in_place(output);
-	output->temporary = malloc(length + sizeof(suffix));
-	if (!output->temporary)
-		return cannot_write(path);
-	memcpy(output->temporary, path, length);
-	memcpy(output->temporary + length, suffix, sizeof(suffix));
-	fd = mkstemp(output->temporary);
-	if (fd < 0) {
-		free(output->temporary);
-		output->temporary = NULL;
-		return cannot_write(path);
-	}
-	mask = umask(0);
-	umask(mask);
-	output->file = fchmod(fd, 0666 & ~mask) ? NULL : fdopen(fd, "w");
-	if (output->file)
-		return true;
-	cannot_write(path);
-	close(fd);
-	cli_output_drop(output);
-	return false;
-}
-
-bool cli_output_commit(struct cli_output *output)
-{
-	FILE *file = output->file;
-	bool done;
-
-	if (!file)
-		return true;
-	done = !fflush(file) && !ferror(file);
-	output->file = NULL;
-	done = !fclose(file) && done;
-	if (done && output->temporary)
-		done = !rename(output->temporary, output->path);
-	if (!done) {
-		cannot_write(output->path);
-		cli_output_drop(output);
-		return false;
-	}
-	free(output->temporary);
-	output->temporary = NULL;
-	return true;
-}
-
-void cli_output_drop(struct cli_output *output)
-{
-	if (output->file)
-		fclose(output->file);
-	if (output->temporary) {
-		unlink(output->temporary);
-		free(output->temporary);
-	}
-	output->file = NULL;
-	output->temporary = NULL;
 }

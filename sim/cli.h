@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "output.h"
+
 enum cli_exit { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 struct cli_command {
@@ -56,18 +58,5 @@ void cli_print_options(const struct cli_option *options, FILE *out);
 bool cli_number(const char *option, const char *text, uint64_t *value);
 /* Flushes stdout; CLI_USAGE and a message if anything could not be written, else @status. */
 int cli_finish(int status);
-
-/* A file that appears under its name only when it is complete. */
-struct cli_output {
-	FILE *file;
-	const char *path;
-	char *temporary; /* NULL: written in place (a device, a pipe) */
-};
-
-/* false: a message was printed */
-bool cli_output_open(struct cli_output *output, const char *path);
-bool cli_output_commit(struct cli_output *output);
-/* Also right after a commit and for one that was never opened. */
-void cli_output_drop(struct cli_output *output);
 
 #endif

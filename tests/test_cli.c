@@ -5,6 +5,7 @@
  * The program is the one in $KSMSIM_CLI; without it the tests are skipped (77).
  */
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,6 +274,65 @@ static void a_trace_is_whole_or_not_there(void **state)
 	has(place->err, "/dev/full cannot be written");
 }
 
+static pid_t start_run(const struct place *place, int in)
+{
+	const pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid)
+		return pid;
+	if (chdir(place->dir) || dup2(in, STDIN_FILENO) < 0)
+		_exit(126);
+	execl(program(), "ksmsim", "run", "-", "--quiet", "--trace", "t", (char *)NULL);
+	_exit(127);
+}
+
+/* Does the process hold a file of the directory open? */
+static bool writes_in(const struct place *place, pid_t pid)
+{
+	char path[64], link[256], to[256];
+	struct dirent *entry;
+	bool found = false;
+	ssize_t length;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%ld/fd", (long)pid);
+	dir = opendir(path);
+	while (dir && !found && (entry = readdir(dir)) != NULL) {
+		snprintf(link, sizeof(link), "%.32s/%.32s", path, entry->d_name);
+		length = readlink(link, to, sizeof(to) - 1);
+		to[length < 0 ? 0 : length] = '\0';
+		found = !strncmp(to, place->dir, strlen(place->dir));
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+static void a_signal_leaves_no_file_behind(void **state)
+{
+	struct place *place = *state;
+	int to[2], status, tries;
+	char text[16];
+	pid_t pid;
+
+	spill(place, "t", "old");
+	assert_int_equal(pipe(to), 0);
+	pid = start_run(place, to[0]);
+	close(to[0]);
+	assert_int_equal(write(to[1], "proc A\n", 7), 7);
+	for (tries = 0; !writes_in(place, pid) && tries < 1000; tries++)
+		usleep(10000);
+	assert_true(writes_in(place, pid));
+	assert_int_equal(kill(pid, SIGTERM), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	close(to[1]);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+	slurp(place, "t", text, sizeof(text));
+	assert_string_equal(text, "old");
+	assert_int_equal(nr_files(place), 1);
+}
+
 static void output_that_cannot_be_written_is_an_error(void **state)
 {
 	struct place *place = *state;
@@ -337,6 +397,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(json_has_standard_output_for_itself),
 	TEST(a_trace_is_in_the_form_of_ftrace),
 	TEST(a_trace_is_whole_or_not_there),
+	TEST(a_signal_leaves_no_file_behind),
 	TEST(output_that_cannot_be_written_is_an_error),
 	TEST(lists_and_help_are_there),
 	TEST(progress_is_for_terminals),
