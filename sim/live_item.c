@@ -7,7 +7,7 @@
  *
  *	new(K, item)	the page had the frame K already: where K was mapped in the mm
  *	merge(K, item)	the one address of the mm that has K now and had not before
- *	zero(item)	where the frame of the event was mapped before
+ *	zero(item)	the one address of the mm that has the zero page now and had not
  *	rmitem(K, item)	what the item was when it was merged last
  *
  * So a step is one page; in a larger batch one step could merge two pages of the
@@ -256,9 +256,11 @@ static bool bytes_of_frame(const struct live *live, uint64_t pfn, uint8_t *bytes
 static bool fits_content(const struct live *live, const struct live_process *process,
 			 const struct live_event *event, const struct live_page *page)
 {
-	uint8_t wanted[LIVE_PAGE], seen[LIVE_PAGE];
+	uint8_t wanted[LIVE_PAGE] = { 0 }, seen[LIVE_PAGE];
 
-	return page->pfn != event->event.pfn && bytes_of_frame(live, event->event.pfn, wanted) &&
+	return page->pfn != event->event.pfn &&
+	       (event->event.trace == KSMSIM_TRACE_ksm_merge_one_page ||
+		bytes_of_frame(live, event->event.pfn, wanted)) &&
 	       live_page_bytes(process, page->vaddr, seen) && !memcmp(wanted, seen, LIVE_PAGE);
 }
 
@@ -280,13 +282,14 @@ static const struct live_page *got_frame(const struct live *live,
 					 const struct live_process *process,
 					 const struct live_event *event)
 {
-	const uint64_t pfn = event->event.pfn;
+	const uint64_t pfn = event->event.pfn; /* of the zero page, too */
+	const bool zero = event->event.trace == KSMSIM_TRACE_ksm_merge_one_page;
 	size_t i;
 
 	for (i = 0; i < process->after.nr; i++) {
 		const struct live_page *page = &process->after.list[i], *before;
 
-		if (page->pfn != pfn || page->zero)
+		if (page->pfn != pfn || page->zero != zero)
 			continue;
 		before = live_page_in(&process->pages, page->vaddr);
 		if ((!before || before->pfn != pfn) &&
@@ -330,7 +333,8 @@ static const struct live_page *page_of(struct live *live, const struct live_proc
 {
 	const struct live_page *page;
 
-	if (event->event.trace == KSMSIM_TRACE_ksm_merge_one_page || !event->event.has_ksm_page)
+	if (event->event.trace == KSMSIM_TRACE_ksm_merge_with_ksm_page &&
+	    !event->event.has_ksm_page)
 		return had_frame(process, event->event.pfn);
 	page = event->event.error ? NULL : got_frame(live, process, event);
 	return page ? page : unchanged(live, process, event, partner);
