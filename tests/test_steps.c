@@ -168,6 +168,69 @@ static json_t *dense_scenario(uint64_t seed)
 	return lines.list;
 }
 
+/* ---- scenarios of page tables with one page each, or a few ---- */
+
+#define TABLE 512u
+
+static void sparse_change(struct lines *lines, unsigned process, unsigned tables)
+{
+	const unsigned at = below(lines, tables) * TABLE + below(lines, 3) * 200;
+	char text[32];
+
+	switch (below(lines, 8)) {
+	case 0:
+		add(lines, "madvise P%u r+%u DONTNEED", process, at);
+		break;
+	case 1:
+		add(lines, "madvise P%u r+%u:%u UNMERGEABLE", process, at, 1 + below(lines, 400));
+		break;
+	case 2:
+		add(lines, "madvise P%u r MERGEABLE", process);
+		break;
+	case 3:
+		add(lines, "read P%u r+%u", process, at);
+		break;
+	case 4:
+		add(lines, "pin P%u r+%u get", process, at);
+		break;
+	default:
+		add(lines, "fill P%u r+%u %s", process, at, content(lines, text));
+		break;
+	}
+}
+
+static json_t *sparse_scenario(uint64_t seed)
+{
+	struct lines lines = { .list = json_array(), .state = seed };
+	const unsigned tables = 3 + below(&lines, 14), nr = 1 + below(&lines, 2);
+	unsigned i, process;
+	char text[32];
+
+	add(&lines, "ksm max_page_sharing %u", below(&lines, 2) ? 3 : 256);
+	add(&lines, "ksm use_zero_pages %u", below(&lines, 2));
+	add(&lines, "ksm smart_scan %u", below(&lines, 3) ? 1 : 0);
+	for (process = 0; process < nr; process++) {
+		add(&lines, "proc P%u", process);
+		add(&lines, "mmap P%u r %u", process, tables * TABLE);
+		add(&lines, "madvise P%u r MERGEABLE", process);
+		for (i = 0; i < tables; i++)
+			if (below(&lines, 5))
+				add(&lines, "fill P%u r+%u %s", process, i * TABLE,
+				    content(&lines, text));
+	}
+	for (i = 0; i < 30; i++) {
+		const unsigned kind = below(&lines, 4);
+
+		if (kind == 0)
+			add(&lines, "scan %u", 1 + below(&lines, 3));
+		else if (kind == 1)
+			add(&lines, "step %u", 1 + below(&lines, 2 * tables));
+		else
+			sparse_change(&lines, below(&lines, nr), tables);
+	}
+	return lines.list;
+}
+
 /* ---- tests ---- */
 
 static void range_of_seeds(uint64_t *from, uint64_t *to)
@@ -186,6 +249,20 @@ static void whole_tables_are_scanned_as_page_by_page(void **state)
 	range_of_seeds(&from, &to);
 	for (seed = from; seed <= to; seed++) {
 		json_t *operations = dense_scenario(seed);
+
+		assert_same(operations, seed % 2 == 0, seed);
+		json_decref(operations);
+	}
+}
+
+static void lone_pages_are_scanned_as_page_by_page(void **state)
+{
+	uint64_t from = 1, to = 40, seed;
+
+	(void)state;
+	range_of_seeds(&from, &to);
+	for (seed = from; seed <= to; seed++) {
+		json_t *operations = sparse_scenario(seed);
 
 		assert_same(operations, seed % 2 == 0, seed);
 		json_decref(operations);
@@ -211,6 +288,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(whole_tables_are_scanned_as_page_by_page),
+		cmocka_unit_test(lone_pages_are_scanned_as_page_by_page),
 		cmocka_unit_test(random_operations_are_scanned_as_page_by_page),
 	};
 
