@@ -534,6 +534,7 @@ static int execute_access(struct chaos *chaos, struct chaos_op *op)
 	case CHAOS_CHECK:
 		return ksmsim_check_pages(sim, op->pid, op->vaddr, nr, &op->content, ret);
 	case CHAOS_PIN:
+		chaos->held |= op->flags == KSMSIM_PIN_HELD;
 		return ksmsim_pin(sim, op->pid, op->vaddr, nr, (enum ksmsim_pin)op->flags, ret);
 	case CHAOS_UNPIN:
 		return ksmsim_unpin(sim, op->pid, op->vaddr, nr, ret);
@@ -747,6 +748,77 @@ bool chaos_step(struct chaos *chaos)
 	for (i = 0; !error && chaos->watch && i < chaos->nr_alive; i++)
 		watch_process(chaos, &chaos->process[i]);
 	return !chaos->fault[0];
+}
+
+/* ---- the end of a world ---- */
+
+static bool figure_is(struct chaos *chaos, enum ksmsim_counter counter, int64_t wanted)
+{
+	int64_t value = -1;
+	const int error = ksmsim_counter_get(chaos->sim, counter, &value);
+
+	if (error || value != wanted)
+		snprintf(chaos->fault, sizeof(chaos->fault),
+			 "everybody has gone, and %s is %" PRId64,
+			 ksmsim_table_rows(KSMSIM_TABLE_COUNTERS, NULL)[counter].name, value);
+	return !error && value == wanted;
+}
+
+static bool looks_change_nothing(struct chaos *chaos)
+{
+	struct ksmsim_memory memory;
+	struct ksmsim_walk walk;
+	uint64_t before = 0, after = 1;
+	char text[256];
+	unsigned i;
+	int error = ksmsim_hash(chaos->sim, &before);
+
+	for (i = 0; !error && i < chaos->nr_alive; i++) {
+		error = ksmsim_walk_cost(chaos->sim, chaos->process[i].pid, BASE, UINT64_C(1) << 31,
+					 &walk);
+		if (!error)
+			error = ksmsim_ksm_stat(chaos->sim, chaos->process[i].pid, text,
+						sizeof(text), NULL);
+	}
+	for (i = 0; !error && !ksmsim_memory_get(chaos->sim, i, &memory); i++)
+		;
+	if (!error)
+		error = ksmsim_hash(chaos->sim, &after);
+	if (error || before != after)
+		snprintf(chaos->fault, sizeof(chaos->fault), "looking at the machine: %s",
+			 error ? ksmsim_strerror(error) : "its hash is another one");
+	return !chaos->fault[0];
+}
+
+bool chaos_finish(struct chaos *chaos)
+{
+	struct ksmsim *sim = chaos->sim;
+	unsigned i;
+	int error = 0;
+
+	if (!looks_change_nothing(chaos))
+		return false;
+	for (i = 0; !error && i < KSMSIM_INJECT_NR; i++)
+		error = ksmsim_inject_failure(sim, (enum ksmsim_inject)i, 0);
+	while (!error && chaos->nr_alive)
+		error = ksmsim_exit(sim, chaos->process[--chaos->nr_alive].pid);
+	if (!error)
+		error = ksmsim_sysfs_write(sim, "ksm/run", "1", 1, NULL);
+	for (i = 0; !error && i < 3; i++)
+		error = ksmsim_ksmd_batch(sim, UINT32_MAX, NULL);
+	if (!error)
+		error = ksmsim_sysfs_write(sim, "ksm/run", "2", 1, NULL);
+	if (!error)
+		error = ksmsim_lru_drain(sim);
+	if (error)
+		snprintf(chaos->fault, sizeof(chaos->fault), "%s", ksmsim_strerror(error));
+	return !error && chaos_check(chaos) && figure_is(chaos, KSMSIM_COUNT_rmap_items, 0) &&
+	       figure_is(chaos, KSMSIM_COUNT_pages_shared, 0) &&
+	       figure_is(chaos, KSMSIM_COUNT_pages_sharing, 0) &&
+	       figure_is(chaos, KSMSIM_COUNT_pages_unshared, 0) &&
+	       figure_is(chaos, KSMSIM_COUNT_stable_node_chains, 0) &&
+	       figure_is(chaos, KSMSIM_COUNT_stable_node_dups, 0) &&
+	       (chaos->held || figure_is(chaos, KSMSIM_COUNT_nr_anon_frames, 0));
 }
 
 void chaos_end(struct chaos *chaos)

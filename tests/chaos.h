@@ -98,6 +98,7 @@ struct chaos {
 	uint32_t zero_checksum; /* of an all-zero page */
 	uint32_t furnish;	/* process that gets its first mappings ... */
 	unsigned furniture;	/* ... and how many it has */
+	bool held;		/* some page is held for ever */
 	struct chaos_op op;	/* the last one */
 	char fault[160];	/* what is wrong, "" if nothing */
 };
@@ -109,6 +110,8 @@ int chaos_begin(struct chaos *chaos, struct chaos_source source, const char *pro
 bool chaos_step(struct chaos *chaos);
 /* ksmsim_check() */
 bool chaos_check(struct chaos *chaos);
+/* Everybody exits, and nothing must be left but pages that are held for ever. */
+bool chaos_finish(struct chaos *chaos);
 void chaos_end(struct chaos *chaos);
 /* The operation as a line of a scenario; processes are named P1, P2, ... */
 void chaos_print(const struct chaos_op *op, char *line, size_t size);

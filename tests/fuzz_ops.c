@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			complain(&chaos);
 	}
 	chaos.watch = false;
-	if (!chaos_check(&chaos))
+	if (!chaos_check(&chaos) || !chaos_finish(&chaos))
 		complain(&chaos);
 	chaos_end(&chaos);
 	return 0;

@@ -98,9 +98,7 @@ static bool one_world(struct soak *soak, uint64_t ops)
 	}
 	while (good && soak->in_world < ops)
 		good = one_operation(soak);
-	if (good)
-		good = chaos_check(&soak->chaos);
-	return good;
+	return good && chaos_check(&soak->chaos) && chaos_finish(&soak->chaos);
 }
 
 static bool one_seed(struct soak *soak, uint64_t seed)
