@@ -246,17 +246,26 @@ static const char *any_file(const void *self, size_t i)
 /* A slip is refused; what is like no file at all goes to the kernel, which says ENOENT. */
 static int parse_file(struct parse *p, struct sim_word word)
 {
+	static const char *const directories[] = { "ksm/", "ksmsim/" };
 	char path[SIM_NAME_MAX + sizeof("ksm/")];
+	struct sim_word name = word;
 	const char *guess;
 	int length;
+	size_t i;
 
 	p->op->file = sim_file_of(word);
 	if (p->op->file)
 		return 0;
-	guess = nearest(word, any_file, NULL);
-	if (guess || !sim_word_is_name(word))
+	for (i = 0; i < sizeof(directories) / sizeof(*directories); i++) {
+		const size_t skip = strlen(directories[i]);
+
+		if (word.length > skip && !memcmp(word.text, directories[i], skip))
+			name = (struct sim_word){ word.text + skip, word.length - skip };
+	}
+	guess = nearest(name, any_file, NULL);
+	if (guess || !sim_word_is_name(name))
 		return refuse_name(p->run, word, "knob", guess);
-	length = snprintf(path, sizeof(path), "ksm/%.*s", SIM_WORD_ARG(word));
+	length = snprintf(path, sizeof(path), "ksm/%.*s", SIM_WORD_ARG(name));
 	p->op->file = sim_world_intern(&p->run->world, (struct sim_word){ path, (size_t)length });
 	return p->op->file ? 0 : sim_fail(p->run, KSMSIM_ENOMEM);
 }

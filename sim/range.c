@@ -54,6 +54,16 @@ static int parse_absolute(struct sim_run *run, struct sim_word word, struct sim_
 	return 0;
 }
 
+static bool has_gone(const struct sim_mm *mm, struct sim_word name)
+{
+	size_t i;
+
+	for (i = 0; i < mm->nr; i++)
+		if (mm->regions[i].gone && sim_word_is(name, mm->regions[i].name))
+			return true;
+	return false;
+}
+
 static int find_region(struct sim_run *run, uint32_t process, struct sim_word name,
 		       const struct sim_region **region)
 {
@@ -64,6 +74,9 @@ static int find_region(struct sim_run *run, uint32_t process, struct sim_word na
 	*region = sim_world_region(&run->world, process, name);
 	if (*region)
 		return 0;
+	if (has_gone(mm, name))
+		return sim_refuse(run, name.text, "region '%.*s' of %s is not mapped any more",
+				  length, name.text, run->world.processes[process].name);
 	guess = sim_nearest(name.text, name.length, sim_world_region_name, mm);
 	if (guess)
 		return sim_refuse(run, name.text, "%s has no region '%.*s'; did you mean '%s'?",

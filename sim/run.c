@@ -376,6 +376,8 @@ int sim_run_cut(struct sim_run *run)
 	if (!run->cut.nr)
 		return 0;
 	error = sim_op_parse(run, &run->cut, &op);
+	if (!error)
+		error = sim_limits_check(run, &op);
 	return error ? error : run_op(run, &op);
 }
 

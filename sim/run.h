@@ -57,6 +57,13 @@ int sim_run_cut(struct sim_run *run);
 /* Run one operation as sim_op.line has it, without a comment; @name stays the caller's. */
 int sim_run_text(struct sim_run *run, const char *name, unsigned long line, const char *text);
 
+/* limits.c: what one operation may cost */
+#define SIM_PAGES_MAX (UINT64_C(1) << 26)
+#define SIM_BATCHES_MAX (UINT64_C(1) << 26)
+#define SIM_TIMES_MAX UINT64_C(1000000)
+/* 0, or the refusal of run->cut, whose operation is @op. */
+int sim_limits_check(struct sim_run *run, const struct sim_op *op);
+
 /* expect.c: @op: an expectation. 0 also if it does not hold. */
 int sim_expect(struct sim_run *run, const struct sim_op *op, bool *held);
 

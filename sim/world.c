@@ -135,8 +135,12 @@ const char *sim_world_process_name(const void *world, size_t i)
 const char *sim_world_region_name(const void *mm, size_t i)
 {
 	const struct sim_mm *m = mm;
+	size_t at;
 
-	return i < m->nr ? m->regions[i].name : NULL;
+	for (at = 0; at < m->nr; at++)
+		if (!m->regions[at].gone && !i--)
+			return m->regions[at].name;
+	return NULL;
 }
 
 /* ---- address spaces ---- */

@@ -174,7 +174,8 @@ static void regions_follow_munmap_mremap_and_brk(void **state)
 	(void)state;
 	holds("proc A\nmmap A a 8\nfill A a seeds:1\nmunmap A a+2:2\nexpect A.a+0:2=anon "
 	      "A.a+2:2=none A.a+4:*=anon\nmremap A a+4:* 2\nexpect A.a+4:2=anon\n");
-	refused("proc A\nmmap A a 8\nmunmap A a\nread A a\n", "t.ksm:4:8: A has no region 'a'");
+	refused("proc A\nmmap A a 8\nmunmap A a\nread A a\n",
+		"t.ksm:4:8: region 'a' of A is not mapped any more");
 	refused("proc A\nmmap A a 8\nmremap A a 2\nread A a+2\n", "beyond region a");
 	holds("proc A\nmmap A a 2\nfill A a seeds:1\nmmap A wall 1 at=0x10000002000 fixed\n"
 	      "mremap A a 4 maymove as=b\nexpect result=0x10000400000 A.b+0:2=anon\n"
@@ -182,7 +183,8 @@ static void regions_follow_munmap_mremap_and_brk(void **state)
 	refused("proc A\nmmap A a 4\nmremap A a+2:2 4 maymove\n", "needs as=NAME");
 	holds("proc A\nbrk A 4\nfill A brk byte:1\nexpect A.brk=anon A.rss_anon=4\n"
 	      "brk A 2\nexpect A.rss_anon=2\nbrk A 0\nexpect A.rss_anon=0\n");
-	refused("proc A\nbrk A 1\nbrk A 0\nread A brk\n", "A has no region 'brk'");
+	refused("proc A\nbrk A 1\nbrk A 0\nread A brk\n",
+		"region 'brk' of A is not mapped any more");
 }
 
 static void a_line_says_what_was_expected(void **state)
@@ -445,6 +447,82 @@ static void equal_runs_give_equal_bytes(void **state)
 	outcome_free(&c);
 }
 
+/* Each line is refused, as the fourth of a scenario, with a column and @words. */
+static void too_much(const char *const *lines, const char *words)
+{
+	char text[512];
+
+	for (; *lines; lines++) {
+		snprintf(text, sizeof(text),
+			 "proc A\nmmap A m 32T noreserve\nmmap A s 1 locked\n%s\n", *lines);
+		refused(text, "t.ksm:4:");
+		refused(text, words);
+	}
+}
+
+static void an_operation_touches_a_bounded_number_of_pages(void **state)
+{
+	static const char *const lines[] = { "fill A m byte:1",
+					     "touch A m",
+					     "read A m",
+					     "check A m zero",
+					     "poke A m 0 1",
+					     "pin A m held",
+					     "unpin A m",
+					     "migrate A m 0",
+					     "swapout A m",
+					     "mlock A m",
+					     "touch A @1T:1T",
+					     "touch A m+0:67108865",
+					     "madvise A m POPULATE_READ",
+					     "madvise A m POPULATE_WRITE",
+					     "mremap A s 1T",
+					     "mmap A n 1T locked",
+					     "mmap A n 1T populate",
+					     NULL };
+
+	(void)state;
+	too_much(lines, "may touch 67108864 (256 GiB)");
+	refused("proc A\nmmap A a 256G locked prot=none at=32T\n"
+		"mmap A b 256G locked prot=none at=0x204000000000\nmprotect A @32T:512G rw\n",
+		"t.ksm:4:12: mprotect would touch 134217728 pages");
+	holds("proc A\nmmap A m 32T noreserve prot=none\nmprotect A m rw\nexpect result=0\n"
+	      "madvise A m MERGEABLE\nexpect result=0\ntouch A m+5\nscan 2\nmunlock A m\n"
+	      "madvise A m DONTNEED\nexpect result=0 A.rss_anon=0\n");
+}
+
+static void an_operation_wakes_ksmd_a_bounded_number_of_times(void **state)
+{
+	static const char *const times[] = { "scan 1000001", "step 1 1000001", NULL };
+
+	(void)state;
+	too_much(times, "at most 1000000 times");
+	holds("run 300h\nexpect result=0\nadvance 99999h\nexpect result=0\n"
+	      "ksm sleep_millisecs 0\nrun 60s\nexpect result=0\n");
+	refused("run 400h\n", "t.ksm:1:5: ksmd could wake up 71996400 times");
+	refused("ksm sleep_millisecs 0\nrun 1h\n", "67 s with sleep_millisecs=0");
+}
+
+static void what_is_unmapped_is_said_to_be(void **state)
+{
+	(void)state;
+	refused("proc A\nmmap A m 4\nmunmap A m\ntouch A m\n",
+		"t.ksm:4:9: region 'm' of A is not mapped any more");
+	refused("proc A\nmmap A mm 4\nmmap A mn 4\nmunmap A mn\ntouch A mo\n",
+		"has no region 'mo'; did you mean 'mm'?");
+	holds("proc A\nmmap A m 4\nmunmap A m\nmmap A m 4\ntouch A m\nexpect result=0\n");
+}
+
+static void a_knob_may_be_written_by_its_path(void **state)
+{
+	(void)state;
+	holds("ksm ksmsim/lru_drain 0\nexpect result=0 lru_drain=0\nksm ksmsim/lru_drain 1\n"
+	      "expect result=0 lru_drain=1 ksmsim/lru_drain=1\nksm ksm/pages_to_scan 7\n"
+	      "expect pages_to_scan=7\nksm ksm/nothing 1\nexpect result=-ENOENT\n");
+	refused("ksm ksmsim/lru_drian 1\n",
+		"unknown knob 'ksmsim/lru_drian'; did you mean 'lru_drain'?");
+}
+
 static void ksm_pages_are_counted_when_asked_for_and_at_the_end(void **state)
 {
 	struct outcome out;
@@ -512,7 +590,8 @@ static void lua_sees_results_and_figures(void **state)
 	echoes("proc('A') local at = mmap('A','h',4) fill('A','h+0:2','byte:7')\n"
 	       "madvise('A','h','MERGEABLE') echo(scan(2)) echo(string.format('%x', at))\n"
 	       "echo(ksm('run', 7)) echo(counter('pages_sharing')) echo(knob('run'))\n"
-	       "print(process('A').rmap_items, process('A').ksm_pages) echo(page('A','h+1').state)\n"
+	       "print(process('A').rmap_items, process('A').ksm_pages) "
+	       "echo(page('A','h+1').state)\n"
 	       "print(expect('pages_shared=1'), knob('advisor_mode'), now(), profile)\n",
 	       "4\n10000000000\n-22\n1\n0\n2 2\nksm\ntrue none 0 linux-6.18\n");
 }
@@ -766,6 +845,10 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(observations_have_a_stable_form),
 	cmocka_unit_test(equal_runs_give_equal_bytes),
 	cmocka_unit_test(ksm_pages_are_counted_when_asked_for_and_at_the_end),
+	cmocka_unit_test(an_operation_touches_a_bounded_number_of_pages),
+	cmocka_unit_test(an_operation_wakes_ksmd_a_bounded_number_of_times),
+	cmocka_unit_test(what_is_unmapped_is_said_to_be),
+	cmocka_unit_test(a_knob_may_be_written_by_its_path),
 	cmocka_unit_test(lua_calls_are_the_same_operations),
 	cmocka_unit_test(lua_sees_results_and_figures),
 	cmocka_unit_test(lua_expectations_fail_the_run),
