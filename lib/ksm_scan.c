@@ -44,7 +44,7 @@ static bool get_item(struct ks_batch *batch, uint64_t vpn, struct ks_item *item)
 	struct ks_ksm *ksm = batch->ksm;
 	const unsigned slot = (unsigned)(vpn & (KS_SEG_SLOTS - 1));
 
-	if (item_at_hand(batch, vpn)) {
+	if (ksm->env->knob.shortcuts && item_at_hand(batch, vpn)) {
 		*item = (struct ks_item){ batch->seg, batch->seg_id, slot, slot };
 		ksm->cursor.item_vpn = vpn + 1;
 		return true;
@@ -85,7 +85,8 @@ static enum ks_progress scan_small(struct ks_batch *batch, struct ks_leaf *leaf,
 				   unsigned last)
 {
 	batch->seg = NULL;
-	if (leaf->nr == 1 && ks_scan_lone(batch, leaf, first, last))
+	if (leaf->nr == 1 && batch->ksm->env->knob.shortcuts &&
+	    ks_scan_lone(batch, leaf, first, last))
 		return batch->left ? KS_GO_ON : KS_STOP;
 	for (int slot = ks_leaf_next(leaf, first); slot >= 0 && (unsigned)slot <= last;
 	     slot = ks_leaf_next(leaf, (unsigned)slot + 1)) {
@@ -135,6 +136,7 @@ static enum ks_progress scan_vma(struct ks_batch *batch, const struct ks_mm *mm,
 {
 	struct ks_ksm *ksm = batch->ksm;
 	const uint64_t from = ksm->cursor.vpn;
+	const bool shortcuts = ksm->env->knob.shortcuts != 0;
 	enum ks_progress progress = KS_GO_ON;
 	struct ks_walk walk;
 
@@ -144,12 +146,13 @@ static enum ks_progress scan_vma(struct ks_batch *batch, const struct ks_mm *mm,
 	while (progress == KS_GO_ON && ks_walk_leaf(&walk)) {
 		struct ks_leaf *leaf = ks_leaf(&ksm->sys->tables, walk.leaf);
 
-		progress = leaf->dense ? ks_scan_dense(batch, leaf, walk.first, walk.last)
-				       : scan_small(batch, leaf, walk.first, walk.last);
+		progress = leaf->dense && shortcuts
+				   ? ks_scan_dense(batch, leaf, walk.first, walk.last)
+				   : scan_small(batch, leaf, walk.first, walk.last);
 		batch->entries += progress == KS_STOP && ksm->cursor.vpn <= leaf->vpn + walk.last
 					  ? ksm->cursor.vpn - leaf->vpn - walk.first
 					  : walk.last - walk.first + 1;
-		if (progress == KS_GO_ON)
+		if (progress == KS_GO_ON && shortcuts)
 			progress = ks_scan_lone_run(batch, &walk);
 	}
 	ks_batch_count(batch);

@@ -88,7 +88,11 @@ int sim_figure_read(struct sim_backend *backend, uint32_t process,
 int sim_model_new(const struct sim_options *options, struct sim_mem *mem, char *buf, size_t size,
 		  struct sim_backend **out);
 
-/* The same, but each batch of ksmd is done as batches of one page. */
+/* The same without short cuts in the scan (knob ksmsim/shortcuts). */
+int sim_plain_new(const struct sim_options *options, struct sim_mem *mem, char *buf, size_t size,
+		  struct sim_backend **out);
+
+/* The same, and each batch of ksmd is done as batches of one page. */
 int sim_single_new(const struct sim_options *options, struct sim_mem *mem, char *buf, size_t size,
 		   struct sim_backend **out);
 

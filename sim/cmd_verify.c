@@ -7,7 +7,8 @@
  * and is repeated.
  *
  * The other side need not be the kernel: a second model, with features of its
- * own or with batches of one page, shows what a change of the model changes.
+ * own, without short cuts or with batches of one page, shows what a change of the
+ * model changes.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -46,9 +47,9 @@ enum {
 
 static const struct cli_option options[] = {
 	[OPTION_KEEP_GOING] = { "--keep-going", NULL, "tell all differences, not only the first" },
-	[OPTION_AGAINST] = { "--against", "live|model|single",
-			     "the other side (live): the kernel, a second model, or one whose "
-			     "batches are of one page" },
+	[OPTION_AGAINST] = { "--against", "live|model|plain|single",
+			     "the other side (live): the kernel, a second model, one whose scan "
+			     "takes no short cuts, or only batches of one page" },
 	[OPTION_PROFILE] = { "--profile", "P",
 			     "the kernel that the model is (as the running one)" },
 	[OPTION_FEATURE] = { "--feature", "F=0|1", "change a behaviour of the model" },
@@ -107,10 +108,14 @@ static int take_number(const char *option, const char *text, uint64_t *number)
 
 static int take_against(struct command *c, const char *value)
 {
-	if (strcmp(value, "live") != 0 && strcmp(value, "model") != 0 &&
-	    strcmp(value, "single") != 0)
-		return cli_error("--against: '%s' is none of live, model, single", value);
-	c->against = value;
+	static const char *const sides[] = { "live", "model", "plain", "single" };
+	size_t i;
+
+	for (i = 0; i < sizeof(sides) / sizeof(*sides); i++)
+		if (!strcmp(value, sides[i]))
+			c->against = sides[i];
+	if (strcmp(value, c->against) != 0)
+		return cli_error("--against: '%s' is none of live, model, plain, single", value);
 	return 0;
 }
 
@@ -174,7 +179,7 @@ static int take_arguments(struct command *c, int argc, char **argv)
 	if (!status && c->nr_files && c->is_random)
 		status = cli_error("verify takes files or --random, not both");
 	if (!status && c->others.nr && strcmp(c->against, "live") == 0)
-		status = cli_error("--other needs --against model or single");
+		status = cli_error("--other needs --against model, plain or single");
 	return status;
 }
 
@@ -239,6 +244,8 @@ static int choose_sides(struct command *c)
 	note_again(c);
 	if (strcmp(c->against, "live") == 0)
 		status = choose_live(c);
+	else if (strcmp(c->against, "plain") == 0)
+		other->backend = sim_plain_new;
 	else if (strcmp(c->against, "single") == 0)
 		other->backend = sim_single_new;
 	model->features = c->features.list;

@@ -645,10 +645,22 @@ int sim_model_new(const struct sim_options *options, struct sim_mem *mem, char *
 	return 0;
 }
 
+int sim_plain_new(const struct sim_options *options, struct sim_mem *mem, char *buf, size_t size,
+		  struct sim_backend **out)
+{
+	int error = sim_model_new(options, mem, buf, size, out);
+	int64_t result;
+
+	if (!error)
+		error = ksmsim_sysfs_write(model_of(*out)->sim, "ksmsim/shortcuts", "0", 1,
+					   &result);
+	return error;
+}
+
 int sim_single_new(const struct sim_options *options, struct sim_mem *mem, char *buf, size_t size,
 		   struct sim_backend **out)
 {
-	const int error = sim_model_new(options, mem, buf, size, out);
+	const int error = sim_plain_new(options, mem, buf, size, out);
 
 	if (!error)
 		model_of(*out)->single = true;
