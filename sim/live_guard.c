@@ -40,6 +40,7 @@
 #define THP_DIR "/sys/kernel/mm/transparent_hugepage"
 #define KNOBS_MAX 48
 #define UNMERGE_TRIES 5
+#define BUSY_TRIES 1000
 
 /* ---- small things ---- */
 
@@ -303,6 +304,20 @@ static void empty_ksm(void)
 	live_write_at(AT_FDCWD, KSM_DIR "/run", "0", 1);
 }
 
+/* Busy: pages are still mapped by processes that are just being killed. */
+static void put_back_knob(const struct knob *knob)
+{
+	const size_t length = strcspn(knob->value, "\n");
+	int i;
+
+	for (i = 0; i < BUSY_TRIES; i++) {
+		if (live_write_at(AT_FDCWD, knob->path, knob->value, length) != -EBUSY)
+			break;
+		doze(10);
+		empty_ksm();
+	}
+}
+
 static void put_back(struct live *live, const struct saved *saved)
 {
 	const struct live_guard *guard = &live->guard;
@@ -311,8 +326,7 @@ static void put_back(struct live *live, const struct saved *saved)
 	live_write_at(AT_FDCWD, KSM_DIR "/run", "0", 1);
 	empty_ksm();
 	for (i = 0; i < saved->nr; i++)
-		live_write_at(AT_FDCWD, saved->knobs[i].path, saved->knobs[i].value,
-			      strcspn(saved->knobs[i].value, "\n"));
+		put_back_knob(&saved->knobs[i]);
 	sched_setaffinity(guard->ksmd, sizeof(saved->ksmd_cpus), &saved->ksmd_cpus);
 	for (i = 0; i < 100 && guard->instance_name[0]; i++) {
 		if (!unlinkat(guard->tracefs, guard->instance_name, AT_REMOVEDIR) || errno != EBUSY)
