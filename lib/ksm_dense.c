@@ -186,8 +186,6 @@ static enum ks_progress scan_pages(struct ks_batch *batch, struct ks_leaf *leaf,
 	if (items_ready(batch, vpn, pages) &&
 	    (settled_pages(batch, leaf->all, word, vpn) & pages) == pages)
 		return count_settled(batch, vpn, pages);
-	if (orphan_items(batch, vpn, pages))
-		batch->gap = true;
 	return scan_word(batch, leaf, word, pages);
 }
 
