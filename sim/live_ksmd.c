@@ -187,13 +187,15 @@ int live_ksmd_step(struct live *live, const struct sim_op *op, int64_t *result)
 
 /*
  * MADV_COLLAPSE begins by draining the LRU batches of all CPUs, before it finds
- * that the range has no whole huge page in it.
+ * that the range has no whole huge page in it: one page on either side of where a
+ * huge page begins.
  */
 int live_drain(struct live *live)
 {
-	uint8_t *range = live->drain_range;
+	const uintptr_t middle = ((uintptr_t)live->drain_range + HUGE) & ~(uintptr_t)(HUGE - 1);
+	void *range = (void *)(middle - LIVE_PAGE);
 
-	if (madvise(range, LIVE_PAGE, MADV_COLLAPSE) && errno == EINVAL)
+	if (madvise(range, 2 * LIVE_PAGE, MADV_COLLAPSE))
 		return live_fail_errno(live, "the LRU batches cannot be drained");
 	return 0;
 }
@@ -393,6 +395,8 @@ static int open_files(struct live *live)
 		live->drain_range = NULL;
 		return live_fail_errno(live, "memory");
 	}
+	/* a VMA without an anon_vma is refused before the draining */
+	*(volatile char *)live->drain_range = 1;
 	return 0;
 }
 
