@@ -51,7 +51,7 @@ struct sim_backend_ops {
 	uint64_t (*now)(struct sim_backend *backend);
 
 	/* optional: */
-	/* an ASKED_FIGURE; without it the run is blind to the figure */
+	/* an ASKED figure; without it the run is blind to the figure */
 	int (*ksm_pages)(struct sim_backend *backend, uint32_t process, uint64_t *value);
 	void (*blind)(struct sim_backend *backend, struct sim_blind *blind); /* NULL: sees all */
 	/* the first present page at or above *vaddr; *vaddr becomes @end if there is none below it */

@@ -107,11 +107,11 @@ const char *sim_file_of(struct sim_word word);
 unsigned sim_counter_of(struct sim_word word);
 /* Index in figures.def, or SIM_FIGURE_NR. */
 unsigned sim_figure_of(struct sim_word word);
-/* 0 for an ASKED_FIGURE: see sim_figure_read() in backend.h */
+/* 0 for an ASKED figure: see sim_figure_read() in backend.h */
 int64_t sim_figure_get(const struct ksmsim_process *process, unsigned figure);
 
 enum sim_figure {
-#define FIGURE(name, field, unit, doc) SIM_FIGURE_##name,
+#define FIGURE(name, how, field, unit, doc) SIM_FIGURE_##name,
 #include "figures.def"
 	SIM_FIGURE_NR
 };

@@ -15,7 +15,7 @@ static const struct ksmsim_row operations[] = {
 };
 
 static const struct ksmsim_row figures[] = {
-#define FIGURE(name, field, unit, doc) { #name, "", unit, doc },
+#define FIGURE(name, how, field, unit, doc) { #name, "", unit, doc },
 #include "figures.def"
 };
 
@@ -86,11 +86,14 @@ unsigned sim_figure_of(struct sim_word word)
 int64_t sim_figure_get(const struct ksmsim_process *process, unsigned figure)
 {
 	switch (figure) {
-#define FIGURE(name, field, unit, doc) \
-	case SIM_FIGURE_##name:        \
+#define KEPT(name, field)       \
+	case SIM_FIGURE_##name: \
 		return (int64_t)process->field;
-#define ASKED_FIGURE(name, op, unit, doc)
+#define ASKED(name, op)
+#define FIGURE(name, how, field, unit, doc) how(name, field)
 #include "figures.def"
+#undef KEPT
+#undef ASKED
 	default:
 		return 0;
 	}
@@ -99,11 +102,13 @@ int64_t sim_figure_get(const struct ksmsim_process *process, unsigned figure)
 bool sim_figure_is_asked(unsigned figure)
 {
 	switch (figure) {
-#define FIGURE(name, field, unit, doc)
-#define ASKED_FIGURE(name, op, unit, doc) \
-	case SIM_FIGURE_##name:           \
+#define KEPT(name, field)
+#define ASKED(name, op)         \
+	case SIM_FIGURE_##name: \
 		return true;
+#define FIGURE(name, how, field, unit, doc) how(name, field)
 #include "figures.def"
+#undef ASKED
 	default:
 		return false;
 	}
@@ -124,11 +129,13 @@ int sim_figure_read(struct sim_backend *backend, uint32_t process,
 		    const struct ksmsim_process *seen, unsigned figure, int64_t *value)
 {
 	switch (figure) {
-#define FIGURE(name, field, unit, doc)
-#define ASKED_FIGURE(name, op, unit, doc) \
-	case SIM_FIGURE_##name:           \
+#define ASKED(name, op)         \
+	case SIM_FIGURE_##name: \
 		return ask(backend, backend->ops->op, process, value);
+#define FIGURE(name, how, field, unit, doc) how(name, field)
 #include "figures.def"
+#undef KEPT
+#undef ASKED
 	default:
 		*value = sim_figure_get(seen, figure);
 		return 0;
