@@ -13,18 +13,22 @@
  * can be written in Lua for that is in lua_prelude.c.
  *
  * Limits: instructions by a count hook (which also fires inside pcall, and at
- * every instruction once the limit is reached, so it cannot be caught for
- * long), bytes by the allocator. Finalizers are refused, because Lua runs them
- * with hooks off.
+ * every instruction once the limit is reached, so it cannot be caught for long)
+ * and by library functions that count their work (lua_work.c); bytes by the
+ * allocator, which counts the work of large blocks, too. Finalizers are refused,
+ * because Lua runs them with hooks off.
  */
 #include <string.h>
 
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include "lua_work.h"
 #include "run.h"
 
 #define HOOK_EVERY 1000
+#define BLOCK_BYTES 4096u /* larger ones count as work */
+#define BYTES_OF_INSTRUCTION 32u
 
 struct script {
 	struct sim_run *run;
@@ -46,6 +50,21 @@ static struct script *script_of(lua_State *lua)
 
 /* ---- limits ---- */
 
+static const char over_limit[] = "the script ran more instructions than the limit (--lua-limit)";
+
+/* Strings grow in single instructions. false: no instructions are left for that. */
+static bool count_block(struct script *script, size_t bytes)
+{
+	const uint64_t work = bytes > BLOCK_BYTES ? bytes / BYTES_OF_INSTRUCTION : 0;
+
+	if (work > script->left) {
+		script->left = 0;
+		return false;
+	}
+	script->left -= work;
+	return true;
+}
+
 static void *allocate(void *self, void *ptr, size_t old, size_t bytes)
 {
 	struct script *script = self;
@@ -59,6 +78,8 @@ static void *allocate(void *self, void *ptr, size_t old, size_t bytes)
 		return NULL;
 	}
 	if (bytes > old && bytes - old > script->bytes_max - script->bytes)
+		return NULL;
+	if (bytes > old && !count_block(script, bytes - old))
 		return NULL;
 	new = sim_resize(&script->run->mem, ptr, bytes);
 	if (!new &&bytes > old) {
@@ -84,9 +105,24 @@ static void charge(lua_State *lua, uint64_t instructions, int level)
 	script->left = 0;
 	lua_sethook(lua, lua_gethook(lua), LUA_MASKCOUNT, 1);
 	luaL_where(lua, level);
-	lua_pushstring(lua, "the script ran more instructions than the limit (--lua-limit)");
+	lua_pushstring(lua, over_limit);
 	lua_concat(lua, 2);
 	lua_error(lua);
+}
+
+void sim_lua_charge(lua_State *lua, uint64_t instructions)
+{
+	charge(lua, instructions, 1);
+}
+
+uint64_t sim_lua_left(lua_State *lua)
+{
+	return script_of(lua)->left;
+}
+
+size_t sim_lua_bytes(lua_State *lua)
+{
+	return script_of(lua)->bytes_max;
 }
 
 static void hook(lua_State *lua, lua_Debug *debug)
@@ -471,6 +507,7 @@ static int body(lua_State *lua)
 
 	open_libraries(lua);
 	wrap_coroutines(lua);
+	sim_lua_count_work(lua);
 	add_functions(lua);
 	if (lua_load(lua, read_chunk, script, lua_touserdata(lua, 1), "t"))
 		return lua_error(lua);
@@ -491,6 +528,8 @@ static int died(struct script *script, int status)
 
 	if (run->status)
 		return run->status;
+	if (status == LUA_ERRMEM && !script->left)
+		return sim_fail_with(run, SIM_EINPUT, "%s", over_limit);
 	if (status == LUA_ERRMEM)
 		return sim_fail_with(run, SIM_EINPUT, "the script needs more than %zu bytes",
 				     script->bytes_max);

@@ -542,7 +542,7 @@ static void ksm_pages_are_counted_when_asked_for_and_at_the_end(void **state)
 static void run_script(struct outcome *out, const char *text)
 {
 	static const struct sim_options options = { .check = true,
-						    .lua_instructions = 3000000,
+						    .lua_instructions = 10000000,
 						    .lua_bytes = (size_t)128 << 20 };
 
 	run_bytes(out, &options, true, text, strlen(text));
@@ -666,6 +666,52 @@ static void lua_instructions_are_limited(void **state)
 	dies("while true do coroutine.wrap(function() end)() end", limit);
 	dies("coroutine.wrap(function() while true do end end)()", limit);
 	dies("table.sort({3, 2, 1}, function() while true do end end)", limit);
+}
+
+static void lua_library_functions_count_their_work(void **state)
+{
+	static const char limit[] = "the script ran more instructions than the limit";
+
+	(void)state;
+	dies("local s = string.rep('a', 5000) s:find('.-.-.-b')", limit);
+	dies("local s = string.rep('a', 60) s:match(string.rep('a*', 30) .. 'b')", limit);
+	dies("local s = string.rep('a', 5000) for w in s:gmatch('.*.*.*b') do end", limit);
+	dies("local s = string.rep('a', 100) s:gsub(string.rep('a?', 40) .. 'b', '')", limit);
+	dies("local s = string.rep('(', 99999) s:find('%b()')", limit);
+	dies("local s = string.rep('a', 99999) s:find(s:sub(2) .. 'b', 1, true) s:find('%f[b]')\n"
+	     "s:find('(a*)%1b')",
+	     limit);
+	dies("string.rep('', 1 << 60)", limit);
+	dies("while true do string.rep('x', 1000000) end", limit);
+	dies("local s = string.rep('x', 1000000) while true do local t = s .. 'y' end", limit);
+	dies("local s = string.rep('x', 1000000) while true do pcall(utf8.len, s) end", limit);
+	dies("local t = {'a'} table.move(t, 1, 1 << 60, 2)", limit);
+	dies("local t = {} for i = 1, 20000 do table.insert(t, 1, i) end", limit);
+	dies("local t = {} for i = 1, 20000 do t[i] = '' end\n"
+	     "while true do table.concat(t) end",
+	     limit);
+	dies("local t = setmetatable({}, {__len = function() return 1 << 60 end})\n"
+	     "table.insert(t, 1, 1)",
+	     "t.lua:2: a table with __len cannot be shifted");
+	dies("local t = {} t[100000] = 1 while true do pcall(table.unpack, t, 1, 100000) end",
+	     limit);
+}
+
+static void lua_library_functions_do_what_they_did(void **state)
+{
+	(void)state;
+	echoes("print(('key = value'):match('^(%w+)%s*=%s*(%w+)$'))\n"
+	       "print(('a.b'):find('.', 1, true), ('x(y(z))w'):match('%b()'))\n"
+	       "print(('hello world'):gsub('o', '0'), ('THE (quick) fox'):find('%f[%a]%a+%f[%A]', "
+	       "5))\n"
+	       "local n = 0 for a, b in ('k=v, l=w'):gmatch('(%w)=(%w)') do n = n + 1 end "
+	       "print(n)\n"
+	       "print(('abab'):match('(ab)%1'), ('[x]'):match('[]]'), ('a-b'):match('[a%-]+'))\n"
+	       "local t = {1, 2, 3} table.insert(t, 2, 9) table.insert(t, 8) table.remove(t, 1)\n"
+	       "print(table.concat(t, ',')) print(table.concat(t, ',', 2, 3), table.unpack(t))\n"
+	       "print(string.rep('ab', 3, '-'), pcall(string.find, 'a', '['))\n",
+	       "key value\n2 (y(z))\nhell0 w0rld 6 10\n2\nab ] a-\n9,2,3,8\n2,3 9 2 3 8\n"
+	       "ab-ab-ab false malformed pattern (missing ']')\n");
 }
 
 static void lua_memory_and_depth_are_limited(void **state)
@@ -856,6 +902,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(lua_has_no_way_out),
 	cmocka_unit_test(lua_shows_no_addresses_and_no_hash_order),
 	cmocka_unit_test(lua_instructions_are_limited),
+	cmocka_unit_test(lua_library_functions_count_their_work),
+	cmocka_unit_test(lua_library_functions_do_what_they_did),
 	cmocka_unit_test(lua_memory_and_depth_are_limited),
 	cmocka_unit_test(any_allocation_of_a_run_may_fail),
 	cmocka_unit_test(any_allocation_of_a_script_may_fail),
