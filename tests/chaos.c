@@ -276,7 +276,7 @@ static void draw_access(struct chaos *chaos, const struct chaos_process *process
 		op->value = below(chaos, 3);
 		break;
 	case CHAOS_PIN:
-		op->flags = below(chaos, KSMSIM_PIN_HELD + 1);
+		op->flags = chance(chaos, 40) ? KSMSIM_PIN_HELD : below(chaos, KSMSIM_PIN_HELD);
 		op->length = (1 + below(chaos, 3)) * PAGE;
 		break;
 	case CHAOS_MIGRATE:
@@ -454,6 +454,7 @@ static int execute_mmap(struct chaos *chaos, struct chaos_op *op)
 	};
 	int error = 0;
 
+	chaos->files |= op->value || op->flags & KSMSIM_MAP_SHARED;
 	if (op->value)
 		error = ksmsim_file_new(chaos->sim, &op->content, &request.file);
 	if (!error)
@@ -713,6 +714,18 @@ static int ask_zero_checksum(uint32_t *checksum)
 	return error;
 }
 
+/* Bytes of contents in use. */
+static uint64_t content_bytes(struct chaos *chaos)
+{
+	struct ksmsim_memory memory;
+	size_t i;
+
+	for (i = 0; !ksmsim_memory_get(chaos->sim, i, &memory); i++)
+		if (!strcmp(memory.part, "contents"))
+			return memory.bytes;
+	return 0;
+}
+
 int chaos_begin(struct chaos *chaos, struct chaos_source source, const char *profile)
 {
 	static const char *const profiles[] = { "linux-6.1", "linux-6.12", "linux-6.18",
@@ -731,6 +744,8 @@ int chaos_begin(struct chaos *chaos, struct chaos_source source, const char *pro
 		error = ask_zero_checksum(&chaos->zero_checksum);
 	if (!error)
 		error = ksmsim_new(&config, &chaos->sim);
+	if (!error)
+		chaos->empty_bytes = content_bytes(chaos);
 	if (!error && !chance(chaos, 4))
 		error = ksmsim_sysfs_write(chaos->sim, "ksm/run", "1", 1, NULL);
 	return error;
@@ -764,9 +779,19 @@ static bool figure_is(struct chaos *chaos, enum ksmsim_counter counter, int64_t 
 	return !error && value == wanted;
 }
 
+static bool contents_are_gone(struct chaos *chaos)
+{
+	const uint64_t bytes = content_bytes(chaos);
+
+	if (bytes != chaos->empty_bytes)
+		snprintf(chaos->fault, sizeof(chaos->fault),
+			 "everybody has gone, and contents have %" PRIu64 " bytes, not %" PRIu64,
+			 bytes, chaos->empty_bytes);
+	return bytes == chaos->empty_bytes;
+}
+
 static bool looks_change_nothing(struct chaos *chaos)
 {
-	struct ksmsim_memory memory;
 	struct ksmsim_walk walk;
 	uint64_t before = 0, after = 1;
 	char text[256];
@@ -780,8 +805,6 @@ static bool looks_change_nothing(struct chaos *chaos)
 			error = ksmsim_ksm_stat(chaos->sim, chaos->process[i].pid, text,
 						sizeof(text), NULL);
 	}
-	for (i = 0; !error && !ksmsim_memory_get(chaos->sim, i, &memory); i++)
-		;
 	if (!error)
 		error = ksmsim_hash(chaos->sim, &after);
 	if (error || before != after)
@@ -818,7 +841,8 @@ bool chaos_finish(struct chaos *chaos)
 	       figure_is(chaos, KSMSIM_COUNT_pages_unshared, 0) &&
 	       figure_is(chaos, KSMSIM_COUNT_stable_node_chains, 0) &&
 	       figure_is(chaos, KSMSIM_COUNT_stable_node_dups, 0) &&
-	       (chaos->held || figure_is(chaos, KSMSIM_COUNT_nr_anon_frames, 0));
+	       (chaos->held || figure_is(chaos, KSMSIM_COUNT_nr_anon_frames, 0)) &&
+	       (chaos->held || chaos->files || contents_are_gone(chaos));
 }
 
 void chaos_end(struct chaos *chaos)

@@ -99,6 +99,8 @@ struct chaos {
 	uint32_t furnish;	/* process that gets its first mappings ... */
 	unsigned furniture;	/* ... and how many it has */
 	bool held;		/* some page is held for ever */
+	bool files;		/* there are files, which keep their pages */
+	uint64_t empty_bytes;	/* of contents, when there was no process */
 	struct chaos_op op;	/* the last one */
 	char fault[160];	/* what is wrong, "" if nothing */
 };
