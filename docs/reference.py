@@ -38,7 +38,7 @@ SECTIONS = [
     ("sim/ops", "Operations", "What a scenario can do; see [SCENARIOS.md](SCENARIOS.md) for the words.",
      [("operation", 0), ("arguments", 1), ("meaning", 2)]),
     ("sim/figures", "Figures of a process", "What `expect P.NAME=VALUE` can ask.",
-     [("figure", 0), ("unit", 2), ("meaning", 3)]),
+     [("figure", 0), ("unit", 3), ("meaning", 4)]),
     ("advices", "Advices", "What `madvise` understands.",
      [("advice", 0), ("Linux value", 1), ("meaning", 2)]),
     ("geometries", "Geometries", "Page-table shapes.",
