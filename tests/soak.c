@@ -3,8 +3,9 @@
  *
  *	soak --seeds A..B --ops N [--world N] [--profile P] [--check-every N] [--print]
  *
- * Each seed runs N operations, in worlds of --world operations each, on the
- * profiles in turn; every world is checked after every operation. The first
+ * Each seed runs N operations, in worlds of --world operations each, on all
+ * profiles; a world is checked after every operation, and one in four is run
+ * once more without the short cuts of the scan: it must end alike. The first
  * thing that is wrong ends the run: it prints the seed, the sentence, and the
  * last operations of its world as lines of a scenario. --print shows all
  * operations of the worlds (one seed, few operations), for a reproducer.
@@ -21,8 +22,8 @@
 struct soak {
 	uint64_t first, last, ops, world, check_every;
 	const char *profile;
-	bool print;
-	uint64_t state; /* of the generator */
+	bool print, plain; /* plain: without the short cuts of the scan */
+	uint64_t state;	   /* of the generator */
 	struct chaos chaos;
 	struct chaos_op recent[LAST];
 	uint64_t done, in_world;
@@ -78,44 +79,74 @@ static void print_machine(const struct soak *soak)
 	       soak->chaos.nr_nodes, run);
 }
 
-/* A world, from its machine's beginning to its end. */
-static bool one_world(struct soak *soak, uint64_t ops)
+static int begin_world(struct soak *soak)
 {
 	const struct chaos_source source = { draw, soak };
 	int error;
-	bool good = true;
 
 	/* looking at every page costs as much as all the checks */
 	soak->chaos.watch = draw(soak, 4) == 0;
 	soak->in_world = 0;
 	error = chaos_begin(&soak->chaos, source, soak->profile);
-	if (soak->print && !error)
-		print_machine(soak);
-	if (error) {
+	if (!error && soak->plain)
+		error = ksmsim_sysfs_write(soak->chaos.sim, "ksmsim/shortcuts", "0", 1, NULL);
+	if (error)
 		snprintf(soak->chaos.fault, sizeof(soak->chaos.fault), "a new machine: %s",
 			 ksmsim_strerror(error));
-		return false;
-	}
+	else if (soak->print)
+		print_machine(soak);
+	return error;
+}
+
+/* A world, from its machine's beginning to its end. @hash: of all that can be seen then. */
+static bool one_world(struct soak *soak, uint64_t ops, uint64_t *hash)
+{
+	bool good = !begin_world(soak);
+
 	while (good && soak->in_world < ops)
 		good = one_operation(soak);
-	return good && chaos_check(&soak->chaos) && chaos_finish(&soak->chaos);
+	return good && chaos_check(&soak->chaos) && !ksmsim_hash(soak->chaos.sim, hash) &&
+	       chaos_finish(&soak->chaos);
+}
+
+/* The same world once more, without the short cuts of the scan: it must end alike. */
+static bool same_in_plain(struct soak *soak, uint64_t ops, uint64_t state, uint64_t wanted)
+{
+	uint64_t hash = 0;
+	bool good;
+
+	soak->state = state;
+	soak->done -= ops;
+	soak->plain = true;
+	good = one_world(soak, ops, &hash);
+	soak->plain = false;
+	if (good && hash != wanted)
+		snprintf(soak->chaos.fault, sizeof(soak->chaos.fault),
+			 "without short cuts the world ends differently");
+	return good && hash == wanted;
 }
 
 static bool one_seed(struct soak *soak, uint64_t seed)
 {
+	bool good = true;
+
 	soak->state = seed * UINT64_C(0x2545F4914F6CDD1D);
 	soak->done = 0;
-	while (soak->done < soak->ops) {
-		const uint64_t left = soak->ops - soak->done;
-		const bool good = one_world(soak, left < soak->world ? left : soak->world);
+	while (good && soak->done < soak->ops) {
+		const uint64_t left = soak->ops - soak->done, state = soak->state;
+		const uint64_t ops = left < soak->world ? left : soak->world;
+		uint64_t hash = 0;
 
+		good = one_world(soak, ops, &hash);
+		if (good && state % 4 == 0 && !soak->print) {
+			chaos_end(&soak->chaos);
+			good = same_in_plain(soak, ops, state, hash);
+		}
 		if (!good)
 			complain(soak, seed);
 		chaos_end(&soak->chaos);
-		if (!good)
-			return false;
 	}
-	return true;
+	return good;
 }
 
 static bool parse_seeds(struct soak *soak, const char *text)
