@@ -629,6 +629,13 @@ struct ksmsim_page {
 KSMSIM_API int ksmsim_page_get(struct ksmsim *sim, uint32_t pid, uint64_t vaddr,
 			       struct ksmsim_page *out);
 
+/**
+ * ksmsim_page_next() - the first address at or above *@vaddr and below @end that has a page,
+ * of whatever state but none; jumps over holes
+ * @vaddr: in, and out: @end if there is none
+ */
+KSMSIM_API int ksmsim_page_next(struct ksmsim *sim, uint32_t pid, uint64_t *vaddr, uint64_t end);
+
 struct ksmsim_vma {
 	uint64_t start, end; /* bytes */
 	unsigned prot;

@@ -249,6 +249,35 @@ int ksmsim_page_get(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, struct ksm
 	return 0;
 }
 
+int ksmsim_page_next(struct ksmsim *sim, uint32_t pid, uint64_t *vaddr, uint64_t end)
+{
+	const int refused = ks_machine_refuses(sim);
+	const struct ks_mm *mm;
+	struct ks_walk walk;
+	unsigned shift;
+
+	if (refused)
+		return refused;
+	if (!vaddr || *vaddr > end)
+		return KSMSIM_EARGUMENT;
+	mm = ks_machine_mm(sim, pid);
+	if (!mm)
+		return KSMSIM_EPROCESS;
+	shift = sim->sys.tables.geo->page_shift;
+	ks_walk_start(&walk, &sim->sys.tables, &mm->pt, *vaddr >> shift, end >> shift);
+	while (ks_walk_leaf(&walk)) {
+		const struct ks_leaf *leaf = ks_leaf(&sim->sys.tables, walk.leaf);
+		const int slot = ks_leaf_next(leaf, walk.first);
+
+		if (slot < 0 || (unsigned)slot > walk.last)
+			continue;
+		*vaddr = (leaf->vpn + (unsigned)slot) << shift;
+		return 0;
+	}
+	*vaddr = end;
+	return 0;
+}
+
 int ksmsim_vma_get(struct ksmsim *sim, uint32_t pid, size_t index, struct ksmsim_vma *out)
 {
 	const int refused = ks_machine_refuses(sim);

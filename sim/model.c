@@ -397,45 +397,12 @@ static uint64_t model_now(struct sim_backend *backend)
 	return ksmsim_now(model_of(backend)->sim);
 }
 
-#define LOOK_PAGES 1024u /* one by one; then holes are jumped over */
-
-/*
- * Halve the range until what is left is one page. The cost of a walk counts the
- * present pages, and does not depend on the size of a hole.
- */
-static int halve(struct model *model, uint32_t pid, uint64_t *vaddr, uint64_t end)
-{
-	struct ksmsim_walk walk;
-	uint64_t length = end - *vaddr, half;
-	int error = ksmsim_walk_cost(model->sim, pid, *vaddr, length, &walk);
-
-	if (!error && !walk.pages)
-		*vaddr = end;
-	while (!error && walk.pages && length > model->page) {
-		half = length / model->page / 2 * model->page;
-		error = ksmsim_walk_cost(model->sim, pid, *vaddr, half, &walk);
-		if (!walk.pages)
-			*vaddr += half;
-		length = walk.pages ? half : length - half;
-		walk.pages = 1;
-	}
-	return error;
-}
-
 static int model_next_page(struct sim_backend *backend, uint32_t process, uint64_t *vaddr,
 			   uint64_t end)
 {
 	struct model *model = model_of(backend);
-	struct ksmsim_page page;
-	unsigned i;
-	int error;
 
-	for (i = 0; i < LOOK_PAGES && *vaddr < end; i++, *vaddr += model->page) {
-		error = model_page(backend, process, *vaddr, &page);
-		if (error || page.state != KSMSIM_PAGE_NONE)
-			return error;
-	}
-	return *vaddr < end ? halve(model, model->pids[process], vaddr, end) : 0;
+	return ksmsim_page_next(model->sim, model->pids[process], vaddr, end);
 }
 
 /* What depends on how many batches there were. */
