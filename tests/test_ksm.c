@@ -224,6 +224,34 @@ static void smart_scan_skips_by_age(void **state)
 	end(&w);
 }
 
+static unsigned age_after_a_merge(const char *profile)
+{
+	struct ksmsim_page page;
+	struct world w;
+
+	begin(&w, profile, 2);
+	set(&w, "ksm/smart_scan", "1");
+	tag(&w, w.pid, 0, 1);
+	tag(&w, w.pid, 1, 1);
+	scan(&w, 3);
+	good(ksmsim_page_get(w.sim, w.pid, WORLD_BASE, &page));
+	assert_int_equal(page.state, KSMSIM_PAGE_KSM);
+	assert_int_equal(page.item_age, 2); /* merged pages do not age */
+	tag(&w, w.pid, 0, 2);
+	scan(&w, 1);
+	good(ksmsim_page_get(w.sim, w.pid, WORLD_BASE, &page));
+	end(&w);
+	return page.item_age;
+}
+
+static void leaving_the_stable_tree_makes_young_since_7_3(void **state)
+{
+	(void)state;
+	assert_int_equal(age_after_a_merge("linux-7.3"), 0);
+	assert_int_equal(age_after_a_merge("linux-6.18"), 3);
+	assert_int_equal(age_after_a_merge("linux-6.12"), 3);
+}
+
 /* ---- items ---- */
 
 static void items_die_when_the_next_page_is_found(void **state)
@@ -691,6 +719,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_batch_of_no_pages_does_nothing),
 	cmocka_unit_test(more_than_256_scans_leave_no_trace),
 	cmocka_unit_test(smart_scan_skips_by_age),
+	cmocka_unit_test(leaving_the_stable_tree_makes_young_since_7_3),
 	cmocka_unit_test(items_die_when_the_next_page_is_found),
 	cmocka_unit_test(an_item_that_cannot_be_had_ends_the_batch),
 	cmocka_unit_test(segments_grow_and_keep_their_items),
