@@ -1,45 +1,32 @@
 /*
- * chaos.c - random operations over the public interface.
+ * chaos.c - random worlds: running operations over the public interface, and
+ * watching what they do.
  *
- * choose() draws an operation, execute() runs it, watch() compares what every
- * process sees before and after: no operation may change the memory of another
- * process, and what KSM and its knobs do may change nobody's.
- *
- * What could surprise: the addresses are a few windows at the edges of page
- * tables, and where the kernel put something last. Long ranges are only given
- * to calls that do not work page by page, so no operation takes long.
+ * No operation may change the memory of another process, and what KSM and its
+ * knobs do may change nobody's: every process is looked at before and after.
  */
-#include "chaos.h"
+#include "chaos_inside.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#define PAGE UINT64_C(4096)
-#define BASE (UINT64_C(1) << 40)
-#define NR_WINDOWS 5u
-
-struct window {
-	uint64_t vaddr;
-	unsigned pages;
-};
-
-static uint32_t below(struct chaos *chaos, uint32_t nr)
+uint32_t chaos_below(struct chaos *chaos, uint32_t nr)
 {
 	return chaos->source.below(chaos->source.self, nr);
 }
 
-static bool chance(struct chaos *chaos, uint32_t one_in)
+bool chaos_chance(struct chaos *chaos, uint32_t one_in)
 {
-	return below(chaos, one_in) == 0;
+	return chaos_below(chaos, one_in) == 0;
 }
 
-static struct window window_at(const struct chaos_process *process, unsigned i)
+struct chaos_window chaos_window_at(const struct chaos_process *process, unsigned i)
 {
-	const struct window windows[NR_WINDOWS] = {
-		{ BASE, 32 },
-		{ BASE + 504 * PAGE, 32 },	       /* two page tables */
-		{ BASE + (1u << 30) - 16 * PAGE, 32 }, /* and two tables above */
+	const struct chaos_window windows[CHAOS_WINDOWS] = {
+		{ CHAOS_BASE, 32 },
+		{ CHAOS_BASE + 504 * CHAOS_PAGE, 32 },		   /* two page tables */
+		{ CHAOS_BASE + (1u << 30) - 16 * CHAOS_PAGE, 32 }, /* and two tables above */
 		{ process->heap, 32 },
 		{ process->moved, 32 },
 	};
@@ -47,7 +34,7 @@ static struct window window_at(const struct chaos_process *process, unsigned i)
 	return windows[i];
 }
 
-static struct chaos_process *process_of(struct chaos *chaos, uint32_t pid)
+struct chaos_process *chaos_process_of(struct chaos *chaos, uint32_t pid)
 {
 	unsigned i;
 
@@ -55,346 +42,6 @@ static struct chaos_process *process_of(struct chaos *chaos, uint32_t pid)
 		if (chaos->process[i].pid == pid)
 			return &chaos->process[i];
 	return NULL;
-}
-
-/* ---- drawing ---- */
-
-static const struct {
-	enum chaos_kind kind;
-	unsigned weight;
-} weights[] = {
-	{ CHAOS_PROC, 4 },  { CHAOS_EXIT, 3 },	   { CHAOS_FORK, 5 },	  { CHAOS_EXEC, 1 },
-	{ CHAOS_MMAP, 8 },  { CHAOS_MUNMAP, 5 },   { CHAOS_MPROTECT, 6 }, { CHAOS_MREMAP, 8 },
-	{ CHAOS_BRK, 4 },   { CHAOS_MADVISE, 30 }, { CHAOS_MLOCK, 4 },	  { CHAOS_MUNLOCK, 4 },
-	{ CHAOS_PRCTL, 5 }, { CHAOS_FILL, 70 },	   { CHAOS_POKE, 16 },	  { CHAOS_TOUCH, 14 },
-	{ CHAOS_READ, 10 }, { CHAOS_CHECK, 6 },	   { CHAOS_PIN, 8 },	  { CHAOS_UNPIN, 8 },
-	{ CHAOS_NODE, 4 },  { CHAOS_MIGRATE, 8 },  { CHAOS_SWAPOUT, 10 }, { CHAOS_KSM, 26 },
-	{ CHAOS_STEP, 70 }, { CHAOS_SCAN, 50 },	   { CHAOS_RUN, 6 },	  { CHAOS_ADVANCE, 8 },
-	{ CHAOS_CPU, 2 },   { CHAOS_DRAIN, 4 },	   { CHAOS_INJECT, 4 },
-};
-
-static enum chaos_kind draw_kind(struct chaos *chaos)
-{
-	unsigned total = 0, i, at;
-
-	for (i = 0; i < sizeof(weights) / sizeof(*weights); i++)
-		total += weights[i].weight;
-	at = below(chaos, total);
-	for (i = 0; at >= weights[i].weight; i++)
-		at -= weights[i].weight;
-	return weights[i].kind;
-}
-
-static void draw_range(struct chaos *chaos, const struct chaos_process *process,
-		       struct chaos_op *op)
-{
-	const unsigned any = below(chaos, 2 * NR_WINDOWS);
-	const struct window window = window_at(process, any < NR_WINDOWS ? any : any % 2);
-	const unsigned first = below(chaos, window.pages);
-	const unsigned most = window.pages - first;
-
-	op->vaddr = window.vaddr + first * PAGE;
-	op->length = (1 + below(chaos, chance(chaos, 3) || most < 6 ? most : 6)) * PAGE;
-}
-
-/* For calls whose work does not grow with the range. */
-static void draw_long_range(struct chaos *chaos, const struct chaos_process *process,
-			    struct chaos_op *op)
-{
-	draw_range(chaos, process, op);
-	switch (below(chaos, 24)) {
-	case 0:
-		op->length = UINT64_C(1) << 30;
-		break;
-	case 1:
-		op->vaddr = BASE;
-		op->length = (UINT64_C(1) << 30) + 64 * PAGE;
-		break;
-	case 2:
-		op->length -= 1; /* rounded up */
-		break;
-	case 3:
-		op->vaddr += below(chaos, 2) ? 1 : 4095;
-		break;
-	case 4:
-		op->length = chance(chaos, 2) ? 0 : UINT64_MAX - below(chaos, 8192);
-		break;
-	default:
-		break;
-	}
-}
-
-static void draw_content(struct chaos *chaos, struct ksmsim_content *content)
-{
-	*content = (struct ksmsim_content){ 0 };
-	switch (below(chaos, 12)) {
-	case 0:
-		content->kind = KSMSIM_CONTENT_TAGS;
-		break;
-	case 1:
-		content->kind = KSMSIM_CONTENT_SEEDS;
-		break;
-	case 2:
-		content->kind = KSMSIM_CONTENT_LAST;
-		break;
-	case 3:
-		content->kind = KSMSIM_CONTENT_TAG;
-		break;
-	case 4:
-		content->kind = KSMSIM_CONTENT_WORD;
-		break;
-	case 5:
-	case 6:
-		return; /* zero */
-	default:
-		content->kind = KSMSIM_CONTENT_BYTE;
-		break;
-	}
-	content->value = below(chaos, content->kind == KSMSIM_CONTENT_BYTE ? 4 : 3);
-}
-
-static unsigned draw_prot(struct chaos *chaos)
-{
-	static const unsigned prots[] = { KSMSIM_PROT_NONE, KSMSIM_PROT_READ,
-					  KSMSIM_PROT_READ | KSMSIM_PROT_WRITE };
-	const unsigned i = below(chaos, 12);
-
-	return prots[i < 2 ? i : 2];
-}
-
-static void draw_mmap(struct chaos *chaos, const struct chaos_process *process, struct chaos_op *op)
-{
-	static const unsigned extras[] = { KSMSIM_MAP_SHARED,	 KSMSIM_MAP_NORESERVE,
-					   KSMSIM_MAP_POPULATE,	 KSMSIM_MAP_LOCKED,
-					   KSMSIM_MAP_DROPPABLE, KSMSIM_MAP_HUGETLB };
-
-	op->prot = draw_prot(chaos);
-	if (chance(chaos, 12)) {
-		op->vaddr = BASE;
-		op->length = (UINT64_C(1) << 30) + 64 * PAGE;
-		op->flags = KSMSIM_MAP_FIXED | KSMSIM_MAP_NORESERVE;
-		return;
-	}
-	draw_range(chaos, process, op);
-	if (chance(chaos, 3))
-		op->length = 32 * PAGE;
-	op->flags = chance(chaos, 6) ? 0 : KSMSIM_MAP_FIXED;
-	if (chance(chaos, 4))
-		op->flags |= extras[below(chaos, sizeof(extras) / sizeof(*extras))];
-	if (chance(chaos, 12)) {
-		op->value = 1; /* a file */
-		draw_content(chaos, &op->content);
-	}
-}
-
-static void draw_mremap(struct chaos *chaos, const struct chaos_process *process,
-			struct chaos_op *op)
-{
-	struct chaos_op target;
-
-	draw_range(chaos, process, op);
-	draw_range(chaos, process, &target);
-	op->value = chance(chaos, 3) ? op->length : target.length;
-	op->flags = chance(chaos, 5) ? 0 : KSMSIM_MREMAP_MAYMOVE;
-	if (op->flags && chance(chaos, 2)) {
-		op->flags |= KSMSIM_MREMAP_FIXED;
-		op->to = target.vaddr;
-	}
-	if (op->flags && chance(chaos, 5))
-		op->flags |= KSMSIM_MREMAP_DONTUNMAP;
-}
-
-static void draw_madvise(struct chaos *chaos, const struct chaos_process *process,
-			 struct chaos_op *op)
-{
-	if (chance(chaos, 3))
-		op->flags = below(chaos, KSMSIM_MADV_NR);
-	else if (chance(chaos, 6))
-		op->flags = chance(chaos, 2) ? KSMSIM_MADV_DONTNEED : KSMSIM_MADV_UNMERGEABLE;
-	else
-		op->flags = KSMSIM_MADV_MERGEABLE;
-	if (op->flags == KSMSIM_MADV_POPULATE_READ || op->flags == KSMSIM_MADV_POPULATE_WRITE)
-		draw_range(chaos, process, op);
-	else
-		draw_long_range(chaos, process, op);
-	if (op->flags == KSMSIM_MADV_MERGEABLE && chance(chaos, 2)) {
-		op->vaddr = BASE;
-		op->length = (UINT64_C(1) << 30) + 64 * PAGE;
-	}
-}
-
-static const struct {
-	const char *file, *text;
-} writes[] = {
-	{ "ksm/run", "0" },
-	{ "ksm/run", "1" },
-	{ "ksm/run", "1" },
-	{ "ksm/run", "2" },
-	{ "ksm/merge_across_nodes", "0" },
-	{ "ksm/merge_across_nodes", "1" },
-	{ "ksm/max_page_sharing", "2" },
-	{ "ksm/max_page_sharing", "3" },
-	{ "ksm/max_page_sharing", "256" },
-	{ "ksm/use_zero_pages", "1" },
-	{ "ksm/use_zero_pages", "0" },
-	{ "ksm/smart_scan", "0" },
-	{ "ksm/smart_scan", "1" },
-	{ "ksm/sleep_millisecs", "1" },
-	{ "ksm/sleep_millisecs", "20" },
-	{ "ksm/pages_to_scan", "3" },
-	{ "ksm/pages_to_scan", "100" },
-	{ "ksm/pages_to_scan", "0" },
-	{ "ksm/advisor_mode", "scan-time" },
-	{ "ksm/advisor_mode", "none" },
-	{ "ksm/stable_node_chains_prune_millisecs", "0" },
-	{ "ksm/stable_node_chains_prune_millisecs", "2000" },
-	{ "ksmsim/lru_drain", "0" },
-	{ "ksmsim/lru_drain", "1" },
-};
-
-static void draw_knob(struct chaos *chaos, struct chaos_op *op)
-{
-	const uint32_t i = below(chaos, sizeof(writes) / sizeof(*writes));
-
-	op->file = writes[i].file;
-	op->text = writes[i].text;
-}
-
-static void draw_access(struct chaos *chaos, const struct chaos_process *process,
-			struct chaos_op *op)
-{
-	draw_range(chaos, process, op);
-	switch (op->kind) {
-	case CHAOS_FILL:
-	case CHAOS_CHECK:
-		draw_content(chaos, &op->content);
-		break;
-	case CHAOS_POKE:
-		op->length = PAGE;
-		op->offset = chance(chaos, 2) ? 0 : chance(chaos, 2) ? 4095 : below(chaos, 4096);
-		op->bytes = op->offset == 4095 || chance(chaos, 2) ? 1 : 1 + below(chaos, 64);
-		op->value = below(chaos, 3);
-		break;
-	case CHAOS_PIN:
-		op->flags = chance(chaos, 40) ? KSMSIM_PIN_HELD : below(chaos, KSMSIM_PIN_HELD);
-		op->length = (1 + below(chaos, 3)) * PAGE;
-		break;
-	case CHAOS_MIGRATE:
-		op->flags = below(chaos, chaos->nr_nodes);
-		break;
-	case CHAOS_SWAPOUT:
-		op->flags = below(chaos, 2);
-		break;
-	default:
-		break;
-	}
-}
-
-static void draw_of_process(struct chaos *chaos, struct chaos_op *op)
-{
-	const struct chaos_process *process = &chaos->process[below(chaos, chaos->nr_alive)];
-
-	op->pid = process->pid;
-	switch (op->kind) {
-	case CHAOS_MMAP:
-		draw_mmap(chaos, process, op);
-		break;
-	case CHAOS_MPROTECT:
-		op->prot = draw_prot(chaos);
-		draw_long_range(chaos, process, op);
-		break;
-	case CHAOS_MUNMAP:
-	case CHAOS_MUNLOCK:
-		draw_long_range(chaos, process, op);
-		break;
-	case CHAOS_MREMAP:
-		draw_mremap(chaos, process, op);
-		break;
-	case CHAOS_BRK:
-		op->vaddr = process->heap;
-		op->length = below(chaos, 32) * PAGE;
-		break;
-	case CHAOS_MADVISE:
-		draw_madvise(chaos, process, op);
-		break;
-	case CHAOS_PRCTL:
-		op->flags = below(chaos, 3);
-		break;
-	case CHAOS_NODE:
-		op->flags = below(chaos, chaos->nr_nodes);
-		break;
-	case CHAOS_EXIT:
-	case CHAOS_FORK:
-	case CHAOS_EXEC:
-		break;
-	default:
-		draw_access(chaos, process, op);
-		break;
-	}
-}
-
-static void draw_of_machine(struct chaos *chaos, struct chaos_op *op)
-{
-	switch (op->kind) {
-	case CHAOS_KSM:
-		draw_knob(chaos, op);
-		break;
-	case CHAOS_STEP:
-		op->value = 1 + below(chaos, 5);
-		break;
-	case CHAOS_RUN:
-		op->value = (1 + below(chaos, 50)) * UINT64_C(1000000);
-		break;
-	case CHAOS_ADVANCE:
-		op->value = (1 + below(chaos, 3000)) * UINT64_C(1000000);
-		break;
-	case CHAOS_CPU:
-		op->value = below(chaos, 1000) * UINT64_C(1000000);
-		break;
-	case CHAOS_INJECT:
-		op->flags = below(chaos, KSMSIM_INJECT_NR);
-		op->value = 1 + below(chaos, 3);
-		break;
-	default:
-		break;
-	}
-}
-
-/* A new address space gets memory first: without, nearly all would fail. */
-static bool choose_furniture(struct chaos *chaos, struct chaos_op *op)
-{
-	const struct chaos_process *process = process_of(chaos, chaos->furnish);
-	const unsigned step = chaos->furniture;
-
-	if (!process || step == 3)
-		return false;
-	chaos->furniture++;
-	*op = (struct chaos_op){ .kind = step < 2 ? CHAOS_MMAP : CHAOS_MADVISE,
-				 .pid = process->pid,
-				 .vaddr = window_at(process, step % 2).vaddr,
-				 .length = 32 * PAGE,
-				 .prot = KSMSIM_PROT_READ | KSMSIM_PROT_WRITE,
-				 .flags = KSMSIM_MAP_FIXED };
-	if (step == 2) {
-		op->length = UINT64_C(1) << 30;
-		op->flags = KSMSIM_MADV_MERGEABLE;
-	}
-	return true;
-}
-
-static void choose(struct chaos *chaos, struct chaos_op *op)
-{
-	if (choose_furniture(chaos, op))
-		return;
-	*op = (struct chaos_op){ .kind = draw_kind(chaos) };
-	if (!chaos->nr_alive)
-		op->kind = CHAOS_PROC;
-	if ((op->kind == CHAOS_PROC || op->kind == CHAOS_FORK) && chaos->nr_alive == CHAOS_ALIVE)
-		op->kind = CHAOS_EXIT;
-	if (op->kind == CHAOS_PROC || op->kind >= CHAOS_KSM)
-		draw_of_machine(chaos, op);
-	else
-		draw_of_process(chaos, op);
 }
 
 /* ---- executing ---- */
@@ -405,10 +52,10 @@ static int find_heap(struct chaos *chaos, struct chaos_process *process)
 	int64_t heap = 0;
 	const int error = ksmsim_brk(chaos->sim, process->pid, 0, &heap);
 
-	process->heap = ((uint64_t)heap + PAGE - 1) & ~(PAGE - 1);
-	process->moved = BASE + 64 * PAGE;
+	process->heap = ((uint64_t)heap + CHAOS_PAGE - 1) & ~(CHAOS_PAGE - 1);
+	process->moved = CHAOS_BASE + 64 * CHAOS_PAGE;
 	chaos->furnish = process->pid;
-	chaos->furniture = chance(chaos, 8) ? 3 : 0;
+	chaos->furniture = chaos_chance(chaos, 8) ? 3 : 0;
 	return error;
 }
 
@@ -424,7 +71,7 @@ static int execute_birth(struct chaos *chaos, struct chaos_op *op)
 	if (error || op->result)
 		return error;
 	if (op->kind == CHAOS_FORK)
-		*process = *process_of(chaos, op->pid);
+		*process = *chaos_process_of(chaos, op->pid);
 	else
 		*process = (struct chaos_process){ 0 };
 	process->pid = op->child;
@@ -434,7 +81,7 @@ static int execute_birth(struct chaos *chaos, struct chaos_op *op)
 
 static int execute_exit(struct chaos *chaos, struct chaos_op *op)
 {
-	struct chaos_process *process = process_of(chaos, op->pid);
+	struct chaos_process *process = chaos_process_of(chaos, op->pid);
 
 	*process = chaos->process[--chaos->nr_alive];
 	return ksmsim_exit(chaos->sim, op->pid);
@@ -444,7 +91,7 @@ static int execute_exec(struct chaos *chaos, struct chaos_op *op)
 {
 	const int error = ksmsim_exec(chaos->sim, op->pid, &op->result);
 
-	return error || op->result ? error : find_heap(chaos, process_of(chaos, op->pid));
+	return error || op->result ? error : find_heap(chaos, chaos_process_of(chaos, op->pid));
 }
 
 static int execute_mmap(struct chaos *chaos, struct chaos_op *op)
@@ -460,7 +107,7 @@ static int execute_mmap(struct chaos *chaos, struct chaos_op *op)
 	if (!error)
 		error = ksmsim_mmap(chaos->sim, op->pid, &request, &op->result);
 	if (!error && op->result > 0 && !(op->flags & KSMSIM_MAP_FIXED))
-		process_of(chaos, op->pid)->moved = (uint64_t)op->result;
+		chaos_process_of(chaos, op->pid)->moved = (uint64_t)op->result;
 	return error;
 }
 
@@ -481,7 +128,7 @@ static int execute_mapping(struct chaos *chaos, struct chaos_op *op)
 		error = ksmsim_mremap(sim, op->pid, op->vaddr, op->length, op->value, op->flags,
 				      op->to, ret);
 		if (!error && *ret > 0 && !op->to)
-			process_of(chaos, op->pid)->moved = (uint64_t)*ret;
+			chaos_process_of(chaos, op->pid)->moved = (uint64_t)*ret;
 		return error;
 	case CHAOS_BRK:
 		return ksmsim_brk(sim, op->pid, op->vaddr + op->length, ret);
@@ -503,11 +150,11 @@ static int execute_mapping(struct chaos *chaos, struct chaos_op *op)
 static int execute_fill(struct chaos *chaos, struct chaos_op *op)
 {
 	int64_t wrong = 0;
-	int error = ksmsim_fill(chaos->sim, op->pid, op->vaddr, op->length / PAGE, &op->content,
-				&op->result);
+	int error = ksmsim_fill(chaos->sim, op->pid, op->vaddr, op->length / CHAOS_PAGE,
+				&op->content, &op->result);
 
 	if (!error && !op->result && chaos->watch)
-		error = ksmsim_check_pages(chaos->sim, op->pid, op->vaddr, op->length / PAGE,
+		error = ksmsim_check_pages(chaos->sim, op->pid, op->vaddr, op->length / CHAOS_PAGE,
 					   &op->content, &wrong);
 	if (wrong)
 		snprintf(chaos->fault, sizeof(chaos->fault),
@@ -517,7 +164,7 @@ static int execute_fill(struct chaos *chaos, struct chaos_op *op)
 
 static int execute_access(struct chaos *chaos, struct chaos_op *op)
 {
-	const uint64_t nr = op->length / PAGE;
+	const uint64_t nr = op->length / CHAOS_PAGE;
 	struct ksmsim *sim = chaos->sim;
 	int64_t *ret = &op->result;
 	uint8_t bytes[64];
@@ -654,11 +301,11 @@ static void watch_process(struct chaos *chaos, struct chaos_process *process)
 	const bool own = process->pid == op->pid, born = process->pid == op->child;
 	unsigned w, i, at = 0;
 
-	for (w = 0; w < NR_WINDOWS; w++) {
-		const struct window window = window_at(process, w);
+	for (w = 0; w < CHAOS_WINDOWS; w++) {
+		const struct chaos_window window = chaos_window_at(process, w);
 
 		for (i = 0; i < window.pages; i++, at++) {
-			const uint64_t vaddr = window.vaddr + i * PAGE;
+			const uint64_t vaddr = window.vaddr + i * CHAOS_PAGE;
 			const struct chaos_page old = process->page[at];
 			const struct chaos_page now = look(chaos, process->pid, vaddr);
 
@@ -691,8 +338,8 @@ bool chaos_check(struct chaos *chaos)
 /* What an all-zero page has for a checksum, asked of a machine of its own. */
 static int ask_zero_checksum(uint32_t *checksum)
 {
-	const struct ksmsim_mmap request = { .vaddr = BASE,
-					     .length = PAGE,
+	const struct ksmsim_mmap request = { .vaddr = CHAOS_BASE,
+					     .length = CHAOS_PAGE,
 					     .prot = KSMSIM_PROT_READ | KSMSIM_PROT_WRITE,
 					     .flags = KSMSIM_MAP_FIXED };
 	struct ksmsim_page page = { 0 };
@@ -706,9 +353,9 @@ static int ask_zero_checksum(uint32_t *checksum)
 	if (!error)
 		error = ksmsim_mmap(sim, pid, &request, NULL);
 	if (!error)
-		error = ksmsim_touch(sim, pid, BASE, 1, NULL);
+		error = ksmsim_touch(sim, pid, CHAOS_BASE, 1, NULL);
 	if (!error)
-		error = ksmsim_page_get(sim, pid, BASE, &page);
+		error = ksmsim_page_get(sim, pid, CHAOS_BASE, &page);
 	*checksum = page.checksum;
 	ksmsim_free(sim);
 	return error;
@@ -737,8 +384,8 @@ int chaos_begin(struct chaos *chaos, struct chaos_source source, const char *pro
 
 	*chaos = (struct chaos){ .source = source, .watch = watch, .zero_checksum = zero_checksum };
 	if (!config.profile)
-		config.profile = profiles[below(chaos, 4)];
-	config.nr_nodes = chaos->nr_nodes = 1 + below(chaos, 2);
+		config.profile = profiles[chaos_below(chaos, 4)];
+	config.nr_nodes = chaos->nr_nodes = 1 + chaos_below(chaos, 2);
 	chaos->profile = config.profile;
 	if (watch && !zero_checksum)
 		error = ask_zero_checksum(&chaos->zero_checksum);
@@ -746,7 +393,7 @@ int chaos_begin(struct chaos *chaos, struct chaos_source source, const char *pro
 		error = ksmsim_new(&config, &chaos->sim);
 	if (!error)
 		chaos->empty_bytes = content_bytes(chaos);
-	if (!error && !chance(chaos, 4))
+	if (!error && !chaos_chance(chaos, 4))
 		error = ksmsim_sysfs_write(chaos->sim, "ksm/run", "1", 1, NULL);
 	return error;
 }
@@ -756,7 +403,7 @@ bool chaos_step(struct chaos *chaos)
 	unsigned i;
 	int error;
 
-	choose(chaos, &chaos->op);
+	chaos_choose(chaos, &chaos->op);
 	error = execute(chaos, &chaos->op);
 	if (error && !chaos->fault[0])
 		snprintf(chaos->fault, sizeof(chaos->fault), "%s", ksmsim_strerror(error));
@@ -799,8 +446,8 @@ static bool looks_change_nothing(struct chaos *chaos)
 	int error = ksmsim_hash(chaos->sim, &before);
 
 	for (i = 0; !error && i < chaos->nr_alive; i++) {
-		error = ksmsim_walk_cost(chaos->sim, chaos->process[i].pid, BASE, UINT64_C(1) << 31,
-					 &walk);
+		error = ksmsim_walk_cost(chaos->sim, chaos->process[i].pid, CHAOS_BASE,
+					 UINT64_C(1) << 31, &walk);
 		if (!error)
 			error = ksmsim_ksm_stat(chaos->sim, chaos->process[i].pid, text,
 						sizeof(text), NULL);
@@ -849,155 +496,4 @@ void chaos_end(struct chaos *chaos)
 {
 	ksmsim_free(chaos->sim);
 	chaos->sim = NULL;
-}
-
-/* ---- as lines of a scenario ---- */
-
-static void print_content(const struct ksmsim_content *content, char *text, size_t size)
-{
-	static const char *const names[] = {
-		[KSMSIM_CONTENT_BYTE] = "byte", [KSMSIM_CONTENT_WORD] = "word",
-		[KSMSIM_CONTENT_SEED] = "seed", [KSMSIM_CONTENT_SEEDS] = "seeds",
-		[KSMSIM_CONTENT_TAG] = "tag",	[KSMSIM_CONTENT_TAGS] = "tags",
-		[KSMSIM_CONTENT_LAST] = "last",
-	};
-
-	if (content->kind == KSMSIM_CONTENT_ZERO)
-		snprintf(text, size, "zero");
-	else
-		snprintf(text, size, "%s:%" PRIu64, names[content->kind], content->value);
-}
-
-static const char *prot_name(unsigned prot)
-{
-	return prot & KSMSIM_PROT_WRITE ? "rw" : prot & KSMSIM_PROT_READ ? "r" : "none";
-}
-
-static void print_mmap(const struct chaos_op *op, char *line, size_t size)
-{
-	static const struct {
-		unsigned flag;
-		const char *word;
-	} words[] = {
-		{ KSMSIM_MAP_FIXED, "fixed" },	       { KSMSIM_MAP_SHARED, "shared" },
-		{ KSMSIM_MAP_NORESERVE, "noreserve" }, { KSMSIM_MAP_POPULATE, "populate" },
-		{ KSMSIM_MAP_LOCKED, "locked" },       { KSMSIM_MAP_DROPPABLE, "droppable" },
-		{ KSMSIM_MAP_HUGETLB, "hugetlb" },
-	};
-	char content[48] = "";
-	size_t i, length;
-
-	length = (size_t)snprintf(line, size,
-				  "mmap P%" PRIu32 " m %" PRIu64 " at=0x%" PRIx64 " prot=%s",
-				  op->pid, op->length / PAGE, op->vaddr, prot_name(op->prot));
-	if (op->value) {
-		print_content(&op->content, content, sizeof(content));
-		length += (size_t)snprintf(line + length, size - length, " file=%s", content);
-	}
-	for (i = 0; i < sizeof(words) / sizeof(*words); i++)
-		if (op->flags & words[i].flag)
-			length += (size_t)snprintf(line + length, size - length, " %s",
-						   words[i].word);
-}
-
-static void print_mremap(const struct chaos_op *op, const char *range, char *line, size_t size)
-{
-	char at[32] = "";
-
-	if (op->flags & KSMSIM_MREMAP_FIXED)
-		snprintf(at, sizeof(at), " at=0x%" PRIx64, op->to);
-	snprintf(line, size, "mremap P%" PRIu32 " %s %" PRIu64 " as=m%s%s%s", op->pid, range,
-		 op->value / PAGE, at, op->flags & KSMSIM_MREMAP_MAYMOVE ? " maymove" : "",
-		 op->flags & KSMSIM_MREMAP_DONTUNMAP ? " dontunmap" : "");
-}
-
-/* What stands behind `OPERATION PROCESS`, or `OPERATION` for those of the machine. */
-static void print_rest(const struct chaos_op *op, const char *range, char *rest, size_t size)
-{
-	static const char *const pins[] = { "get", "write", "read", "held" };
-	static const char *const prctls[] = { "on", "off", "get" };
-	char content[48];
-
-	print_content(&op->content, content, sizeof(content));
-	switch (op->kind) {
-	case CHAOS_FORK:
-		snprintf(rest, size, " P%" PRIu32, op->child);
-		break;
-	case CHAOS_MPROTECT:
-		snprintf(rest, size, " %s %s", range, prot_name(op->prot));
-		break;
-	case CHAOS_BRK:
-		snprintf(rest, size, " %" PRIu64, op->length / PAGE);
-		break;
-	case CHAOS_MADVISE:
-		snprintf(rest, size, " %s %s", range,
-			 ksmsim_table_rows(KSMSIM_TABLE_ADVICES, NULL)[op->flags].name);
-		break;
-	case CHAOS_PRCTL:
-		snprintf(rest, size, " %s", prctls[op->flags]);
-		break;
-	case CHAOS_FILL:
-	case CHAOS_CHECK:
-		snprintf(rest, size, " %s %s", range, content);
-		break;
-	case CHAOS_POKE:
-		snprintf(rest, size, " %s %" PRIu32 " %" PRIu64 " %" PRIu32, range, op->offset,
-			 op->value, op->bytes);
-		break;
-	case CHAOS_PIN:
-		snprintf(rest, size, " %s %s", range, pins[op->flags]);
-		break;
-	case CHAOS_NODE:
-		snprintf(rest, size, " %u", op->flags);
-		break;
-	case CHAOS_MIGRATE:
-		snprintf(rest, size, " %s %u", range, op->flags);
-		break;
-	case CHAOS_SWAPOUT:
-		snprintf(rest, size, " %s%s", range, op->flags ? " cached" : "");
-		break;
-	case CHAOS_KSM:
-		snprintf(rest, size, " %s %s", strchr(op->file, '/') + 1, op->text);
-		break;
-	case CHAOS_STEP:
-		snprintf(rest, size, " %" PRIu64, op->value);
-		break;
-	case CHAOS_RUN:
-	case CHAOS_ADVANCE:
-	case CHAOS_CPU:
-		snprintf(rest, size, " %" PRIu64 "ns", op->value);
-		break;
-	case CHAOS_INJECT:
-		snprintf(rest, size, " %s %" PRIu64,
-			 ksmsim_table_rows(KSMSIM_TABLE_INJECT, NULL)[op->flags].name, op->value);
-		break;
-	default:
-		snprintf(rest, size, "%s%s", op->length ? " " : "", op->length ? range : "");
-		break;
-	}
-}
-
-void chaos_print(const struct chaos_op *op, char *line, size_t size)
-{
-	static const char *const names[CHAOS_KINDS] = {
-		"proc", "exit",	   "fork",  "exec",    "mmap",	  "munmap",  "mprotect", "mremap",
-		"brk",	"madvise", "mlock", "munlock", "prctl",	  "fill",    "poke",	 "touch",
-		"read", "check",   "pin",   "unpin",   "node",	  "migrate", "swapout",	 "ksm",
-		"step", "scan",	   "run",   "advance", "ksmdcpu", "drain",   "inject",
-	};
-	const bool odd = (op->length & (PAGE - 1)) != 0;
-	char range[64], rest[120] = "", who[16] = "";
-
-	snprintf(range, sizeof(range), "@0x%" PRIx64 ":%" PRIu64, op->vaddr, op->length / PAGE);
-	if (op->pid || op->child)
-		snprintf(who, sizeof(who), " P%" PRIu32, op->pid ? op->pid : op->child);
-	if (op->kind == CHAOS_MMAP) {
-		print_mmap(op, line, size);
-	} else if (op->kind == CHAOS_MREMAP) {
-		print_mremap(op, range, line, size);
-	} else {
-		print_rest(op, range, rest, sizeof(rest));
-		snprintf(line, size, "%s%s%s%s%s", odd ? "# " : "", names[op->kind], who, rest,
-			 odd ? ", length in bytes" : "");
-	}
 }
