@@ -201,6 +201,29 @@ static int64_t move_to(struct ks_system *sys, struct ks_mm *mm, struct move *m, 
 	return m->new_vpn ? move_vma(sys, mm, m) : -ENOMEM;
 }
 
+/*
+ * Every VMA of the range, one after the other, with the holes between them. What was moved before
+ * one that cannot be moved stays moved. Models: mm/mremap.c:remap_move().
+ */
+static int64_t move_many(struct ks_system *sys, struct ks_mm *mm, const struct move *all)
+{
+	const uint64_t end = all->vpn + all->old_pages;
+	uint64_t vpn = all->vpn;
+	const struct ks_vma *vma;
+
+	for (vma = ks_vma_at(mm, vpn); vma && vma->start < end; vma = ks_vma_find(mm, vpn)) {
+		const uint64_t from = vma->start > vpn ? vma->start : vpn;
+		const uint64_t pages = (vma->end < end ? vma->end : end) - from;
+		struct move m = { from, pages, all->new_vpn + (from - all->vpn), pages, all->keep };
+		const int64_t ret = move_to(sys, mm, &m, true);
+
+		if (ret < 0)
+			return ret;
+		vpn = from + pages;
+	}
+	return (int64_t)all->new_vpn;
+}
+
 static bool grow_in_place(struct ks_system *sys, struct ks_mm *mm, const struct move *m)
 {
 	const struct ks_vma *vma = ks_vma_at(mm, m->vpn);
@@ -242,7 +265,6 @@ static int64_t grow(struct ks_system *sys, struct ks_mm *mm, struct move *m, boo
  * @new_vpn: the place with FIXED, a hint with DONTUNMAP alone
  *
  * Models: mm/mremap.c:do_mremap().
- * Differs: one VMA at a time, also where 6.18 moves several at once.
  * Returns: where the mapping is now, -EINVAL, -EFAULT or -ENOMEM.
  */
 int64_t ks_mremap(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t old_pages,
@@ -262,6 +284,8 @@ int64_t ks_mremap(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_
 		return -EINVAL;
 	if (!ks_vma_at(mm, vpn))
 		return -EFAULT;
+	if (fixed && old_pages == new_pages && sys->env->feature[KS_FEAT_mremap_moves_many])
+		return move_many(sys, mm, &m);
 	if (fixed || m.keep)
 		return move_to(sys, mm, &m, fixed);
 	if (new_pages > old_pages)

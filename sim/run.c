@@ -82,7 +82,7 @@ static int place_mremap(struct sim_run *run, struct sim_op *op)
 {
 	const uint64_t size = round_up(op->size, run->world.page);
 	const struct sim_mm *mm = sim_world_mm(&run->world, op->process);
-	const struct sim_region *from = sim_world_region_at(mm, op->vaddr);
+	const struct sim_region *region = sim_world_region_at(mm, op->vaddr), *from = NULL;
 	const bool may_move = (op->options & (SIM_OPTION(maymove) | SIM_OPTION(dontunmap))) != 0;
 
 	if (may_move && !op->whole && !op->target)
@@ -90,6 +90,9 @@ static int place_mremap(struct sim_run *run, struct sim_op *op)
 				  "moving a part of a region needs as=NAME for the result");
 	if ((op->options & SIM_OPTION(at)) || !may_move || size > INT64_MAX / 2)
 		return 0;
+	/* what grows at the end of its region may go on there; a part may not */
+	if (region && op->vaddr + op->length >= region->vaddr + region->length)
+		from = region;
 	if (!(op->options & SIM_OPTION(dontunmap)) &&
 	    (size <= op->length ||
 	     !meets_region(mm, op->vaddr + op->length, size - op->length, from)))
