@@ -36,7 +36,8 @@ struct generator {
 	bool failed;
 	struct process processes[64]; /* P%u; the last ones are never made */
 	unsigned nr_processes, nr_alive, next_region;
-	bool dense; /* regions of several hundred pages */
+	bool dense;  /* regions of several hundred pages */
+	bool locked; /* mlock and MAP_LOCKED */
 	unsigned contents;
 };
 
@@ -173,7 +174,8 @@ static void op_mmap(struct generator *g)
 	if (process->nr == REGIONS_MAX)
 		return;
 	process->regions[process->nr++] = (struct region){ g->next_region, pages };
-	say(g, "mmap P%u r%u %u%s", p, g->next_region, pages, plain ? "" : flags[below(g, 7)]);
+	say(g, "mmap P%u r%u %u%s", p, g->next_region, pages,
+	    plain ? "" : flags[below(g, g->locked ? 8 : 7)]);
 	if (!chance(g, 5))
 		say(g, "madvise P%u r%u MERGEABLE", p, g->next_region);
 	g->next_region++;
@@ -349,7 +351,9 @@ static void op_lock(struct generator *g, unsigned p, const struct region *region
 {
 	char range[48];
 
-	say(g, "%s P%u %s", chance(g, 2) ? "mlock" : "munlock", p, any_range(g, region, range));
+	if (g->locked)
+		say(g, "%s P%u %s", chance(g, 2) ? "mlock" : "munlock", p,
+		    any_range(g, region, range));
 }
 
 static void op_pin(struct generator *g, unsigned p, const struct region *region)
@@ -463,6 +467,7 @@ json_t *sim_generate(uint64_t seed, uint64_t nr)
 	size_t last;
 
 	g.dense = chance(&g, 3);
+	g.locked = chance(&g, 4);
 	g.contents = 1 + below(&g, chance(&g, 3) ? 12 : 3);
 	begin(&g);
 	for (last = json_array_size(g.lines); !g.failed && last < nr;

@@ -184,6 +184,20 @@ static int put_processes(struct sim_run *run, json_t *line, const struct sim_op 
 	return put(line, "processes", object, error);
 }
 
+/* An item that cannot be told is a question mark. */
+static void print_event(struct sim_run *run, const struct sim_event *event)
+{
+	const bool unknown = is_blind(run->blind.pages, SIM_SIGHT_failed) && event->error &&
+			     event->trace == KSMSIM_TRACE_ksm_merge_with_ksm_page && !event->born;
+	const char *name = sim_errno_name(-(int64_t)event->error);
+
+	if (unknown)
+		sim_buf_printf(&run->event_text, "merge(K%u,?,%s)", (unsigned)event->frame,
+			       name ? name : "?");
+	else
+		sim_event_print(&run->events, event, &run->event_text);
+}
+
 static int put_events(struct sim_run *run, json_t *line, int error)
 {
 	const struct sim_events *events = &run->events;
@@ -195,7 +209,7 @@ static int put_events(struct sim_run *run, json_t *line, int error)
 	list = json_array();
 	for (i = events->op_from; i < events->nr; i++) {
 		sim_buf_clear(&run->event_text);
-		sim_event_print(events, &events->events[i], &run->event_text);
+		print_event(run, &events->events[i]);
 		if (run->event_text.failed ||
 		    json_array_append_new(list, json_string(sim_buf_text(&run->event_text))))
 			error = KSMSIM_ENOMEM;

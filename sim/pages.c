@@ -109,6 +109,8 @@ static int look_at(struct writer *w, const struct ksmsim_page *page, struct look
 		state = KSMSIM_PAGE_ANON;
 	if (state == KSMSIM_PAGE_KSM_ZERO && !sees(w, SIM_SIGHT_ksm_zero))
 		state = KSMSIM_PAGE_ZERO;
+	if (state == KSMSIM_PAGE_FILE && !sees(w, SIM_SIGHT_file))
+		state = KSMSIM_PAGE_NONE;
 	*look = (struct look){ .state = states[state], .mapcount = 1 };
 	if (state != KSMSIM_PAGE_ANON && state != KSMSIM_PAGE_KSM)
 		return 0;
