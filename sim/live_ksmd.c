@@ -159,7 +159,7 @@ static int batch_size(struct live *live, const struct sim_op *op, uint64_t *size
 		return 0;
 	live_read_number(live->ksm, "pages_to_scan", &now);
 	*size = (uint64_t)now;
-	if (op->id == SIM_OP_step && op->number != *size)
+	if (op->id == SIM_OP_scan || op->number != *size)
 		return live_fail(
 			live, SIM_LIVE_ESKIP,
 			"with advisor_mode=scan-time the size of a batch is the advisor's");
