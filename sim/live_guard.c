@@ -157,7 +157,7 @@ static int take_lock(struct live *live)
 		if (live_clock_ms() - since > SIM_LIVE_WAIT_MS)
 			return live_fail(live, SIM_LIVE_EREFUSED,
 					 "another run on the live kernel does not end");
-		doze(10);
+		doze(1); /* between two runs of another program there is not much time */
 	}
 	return 0;
 }
