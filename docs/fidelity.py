@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Writes docs/FIDELITY.md: what of the model has been compared with a kernel.
+
+    docs/fidelity.py          write the file
+    docs/fidelity.py --check  exit 1 if the file is not what would be written
+
+From tests/recordings/ (what was compared), the names of the scenarios (areas),
+sim/masks.def (what is not compared), and the Models: and Differs: lines of lib/.
+"""
+
+import collections
+import difflib
+import json
+import pathlib
+import re
+import sys
+
+SOURCE = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(SOURCE / "tests"))
+import tables  # noqa: E402
+
+TARGET = SOURCE / "docs" / "FIDELITY.md"
+RECORDINGS = SOURCE / "tests" / "recordings"
+
+# An area and the words of a scenario's name that put it there; the first that fits.
+AREAS = [
+    ("knobs and files", "parse|knob|millisecs|files|written|pages-to-scan-takes|advisor"),
+    ("zero pages", "zero"),
+    ("smart scan", "smart-scan|skip"),
+    ("chains and max_page_sharing", "chain|dup|limit|max-sharing|max-page-sharing"),
+    ("stale nodes and pruning", "stale|prun|drop|leftover|lingers"),
+    ("fork, exec and exit", "fork|exit|exec|kill|generation|wipeonfork|dontfork"),
+    ("unmerging and run=2", "unmerg|run-2|run2|run0|run-0"),
+    ("prctl and merge-any", "prctl|merge-any"),
+    ("pins and references", "pin|referenc|lru|drain"),
+    ("mappings", "mremap|munmap|mprotect|madvise|madv|mlock|locked|area|region|remap|hole|sparse|"
+     "tib|32t|moving|growing|file|shared-|map-shared|without-access|read-only"),
+    ("scan order and batches", "batch|scan|cursor|order|step|boundary"),
+    ("merging and checksums", ""),
+]
+
+
+def area_of(name):
+    return next(area for area, words in AREAS if re.search(words, name))
+
+
+def read(path):
+    with open(path, encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+class Area:
+    def __init__(self):
+        self.scenarios = self.operations = self.events = self.expectations = 0
+        self.failed = []
+
+
+def survey():
+    areas = collections.defaultdict(Area)
+    kernels = collections.Counter()
+    for path in sorted(RECORDINGS.glob("*.jsonl")):
+        lines = read(path)
+        area = areas[area_of(path.name)]
+        area.scenarios += 1
+        kernels[lines[0]["kernel"]] += 1
+        for line in lines[1:]:
+            area.operations += "result" in line
+            area.events += len(line.get("events", []))
+            area.expectations += "held" in line
+            if line.get("held") is False:
+                area.failed.append(path.name)
+    return areas, kernels
+
+
+def recorded(areas, kernels):
+    names = ", ".join(f"{kernel} ({nr} scenarios)" for kernel, nr in sorted(kernels.items()))
+    yield "## Recorded"
+    yield ""
+    yield ("Each operation of these scenarios ran on a real kernel, and the model shows the same after "
+           "each: result, events in their order, counters, figures of every process, state and frame "
+           "of every page. `tests/test_recordings.c` tests it; the differences are none, or it fails.")
+    yield ""
+    yield f"Kernels: {names}."
+    yield ""
+    yield "| area | scenarios | operations | events | expectations |"
+    yield "|---|---:|---:|---:|---:|"
+    total = [0, 0, 0, 0]
+    for name, _ in AREAS:
+        if name not in areas:
+            continue
+        area = areas[name]
+        row = [area.scenarios, area.operations, area.events, area.expectations]
+        total = [a + b for a, b in zip(total, row)]
+        yield "| " + name + " | " + " | ".join(map(str, row)) + " |"
+    yield "| **all** | " + " | ".join(map(str, total)) + " |"
+    yield ""
+    failed = sorted({name for area in areas.values() for name in area.failed})
+    if failed:
+        yield "Expectations that the kernel itself does not meet are in: " + ", ".join(
+            f"`{name}`" for name in failed) + "."
+        yield ""
+
+
+def masked():
+    yield "## Masked"
+    yield ""
+    yield "What no model can know is not compared, by name; a report counts each use."
+    yield ""
+    yield "| mask | what | reason |"
+    yield "|---|---|---|"
+    for name, what, reason in tables.table("sim/masks"):
+        yield f"| `{name}` | `{what}` | {reason} |"
+    yield ""
+    yield ("The LRU batches of the CPUs are drained after every operation, on both sides. A scenario "
+           "about what is in them runs without that, on one CPU.")
+    yield ""
+
+
+def blind():
+    first = next(iter(sorted(RECORDINGS.glob("*.jsonl"))))
+    unseen = read(first)[0].get("blind", {})
+    yield "## Not to be seen on a live kernel"
+    yield ""
+    for kind, names in unseen.items():
+        yield f"* {kind}: " + ", ".join(f"`{name}`" for name in names)
+    yield ""
+
+
+def skipped():
+    reasons = collections.defaultdict(list)
+    for line in (RECORDINGS / "SKIPPED").read_text(encoding="utf-8").splitlines():
+        name, reason = line.split(": ", 1)
+        reasons[reason].append(name)
+    yield "## Not recorded"
+    yield ""
+    for reason, names in sorted(reasons.items()):
+        yield f"* {reason} ({len(names)}): " + ", ".join(f"`{name}`" for name in names)
+    yield ""
+
+
+def statements(word):
+    """The lines of lib/ that begin with this word in a comment, with what continues them."""
+    for path in sorted((SOURCE / "lib").glob("*.[ch]")):
+        text = path.read_text(encoding="utf-8")
+        for match in re.finditer(word + r":((?:[^\n*]|\*(?!/))*(?:\n \* +(?!@|Returns:|Models:|Differs:)[^\n*]+)*)", text):
+            yield path.name, re.sub(r"\s*\n \*\s*|\s+", " ", match.group(1)).strip(" .")
+
+
+def models():
+    found = collections.defaultdict(set)
+    for name, text in statements("Models"):
+        found[name].update(re.findall(r"(?:[\w./]+:)?\w+\(\)", text))
+    yield "## What is modelled"
+    yield ""
+    yield "Kernel functions whose behaviour a file of `lib/` has, as its comments name them."
+    yield ""
+    yield "| file | functions |"
+    yield "|---|---|"
+    for name in sorted(found):
+        if found[name]:
+            yield f"| `{name}` | " + ", ".join(f"`{f}`" for f in sorted(found[name])) + " |"
+    yield ""
+
+
+def differs():
+    lines = [f"* `{name}`: {text}" for name, text in statements("Differs")]
+    if lines:
+        yield "## What is known to differ"
+        yield ""
+        yield from lines
+        yield ""
+
+
+def document():
+    areas, kernels = survey()
+    lines = ["# Fidelity", "", "Written by `docs/fidelity.py` from the recordings, the masks and the "
+             "comments of the library.", ""]
+    for part in (recorded(areas, kernels), masked(), blind(), skipped(), differs(), models()):
+        lines.extend(part)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main():
+    if not any(RECORDINGS.glob("*.jsonl")):
+        print("no recordings: nothing to write about")
+        return 0
+    text = document()
+    if sys.argv[1:] != ["--check"]:
+        TARGET.write_text(text, encoding="utf-8")
+        return 0
+    old = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
+    sys.stdout.writelines(difflib.unified_diff(old.splitlines(True), text.splitlines(True),
+                                               "docs/FIDELITY.md", "as it should be"))
+    return int(old != text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
