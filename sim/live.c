@@ -495,44 +495,6 @@ static const struct sim_backend_ops live_ops = {
 	.why = live_why,
 };
 
-const char *sim_live_profile(void)
-{
-	struct utsname name;
-	size_t i, nr, length;
-	const struct ksmsim_row *rows = ksmsim_table_rows(KSMSIM_TABLE_PROFILES, &nr);
-
-	if (uname(&name) || strcmp(name.machine, "x86_64"))
-		return NULL;
-	for (i = 0; i < nr; i++) {
-		length = strlen(rows[i].name) - strlen("linux-");
-		if (!strncmp(name.release, rows[i].name + strlen("linux-"), length) &&
-		    (name.release[length] < '0' || name.release[length] > '9'))
-			return rows[i].name;
-	}
-	return NULL;
-}
-
-bool sim_live_supported(char *why, size_t size)
-{
-	const char *profile = sim_live_profile();
-	struct utsname name;
-
-	if (!profile && !uname(&name))
-		snprintf(why, size, "no profile is for this kernel: %s on %s", name.release,
-			 name.machine);
-	else if (profile && !strcmp(profile, "linux-6.1"))
-		snprintf(why, size, "linux-6.1 has no tracepoints of KSM");
-	else if (geteuid())
-		snprintf(why, size, "the live kernel needs root");
-	else if (access("/sys/kernel/mm/ksm/run", W_OK))
-		snprintf(why, size, "this kernel is built without KSM");
-	else if (access("/proc/kpageflags", R_OK) || access("/proc/kpagecount", R_OK))
-		snprintf(why, size, "this kernel has no /proc/kpageflags and kpagecount");
-	else
-		return profile != NULL;
-	return false;
-}
-
 static int apply_knobs(struct live *live, const struct sim_options *options)
 {
 	int64_t result;

@@ -277,6 +277,7 @@ void live_children_end(struct live *live)
 		reap(&live->processes[i]);
 		forget_files(&live->processes[i]);
 		sim_free(live->mem, live->processes[i].pages.list);
+		sim_free(live->mem, live->processes[i].after.list);
 	}
 	sim_free(live->mem, live->processes);
 	if (live->arena)

@@ -8,7 +8,7 @@
  * the CPUs it had and removes the trace instance. There is no other way to the
  * old state: the end of a good run takes it, too.
  *
- * The guard is in a session of its own and ignores what a terminal sends. The
+ * The guard is apart from the terminal (setsid) and ignores what a terminal sends. The
  * lock is a file lock that driver and guard share: the next run begins when the
  * last guard is done.
  *
@@ -30,6 +30,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -138,6 +139,46 @@ bool live_number_of(const char *text, const char *key, int64_t *value)
 		*value = strtoll(line + length + strspn(line + length, ": \t"), NULL, 10);
 		return true;
 	}
+	return false;
+}
+
+/* ---- is this a machine for it ---- */
+
+const char *sim_live_profile(void)
+{
+	struct utsname name;
+	size_t i, nr, length;
+	const struct ksmsim_row *rows = ksmsim_table_rows(KSMSIM_TABLE_PROFILES, &nr);
+
+	if (uname(&name) || strcmp(name.machine, "x86_64"))
+		return NULL;
+	for (i = 0; i < nr; i++) {
+		length = strlen(rows[i].name) - strlen("linux-");
+		if (!strncmp(name.release, rows[i].name + strlen("linux-"), length) &&
+		    (name.release[length] < '0' || name.release[length] > '9'))
+			return rows[i].name;
+	}
+	return NULL;
+}
+
+bool sim_live_supported(char *why, size_t size)
+{
+	const char *profile = sim_live_profile();
+	struct utsname name;
+
+	if (!profile && !uname(&name))
+		snprintf(why, size, "no profile is for this kernel: %s on %s", name.release,
+			 name.machine);
+	else if (profile && !strcmp(profile, "linux-6.1"))
+		snprintf(why, size, "linux-6.1 has no tracepoints of KSM");
+	else if (geteuid())
+		snprintf(why, size, "the live kernel needs root");
+	else if (access("/sys/kernel/mm/ksm/run", W_OK))
+		snprintf(why, size, "this kernel is built without KSM");
+	else if (access("/proc/kpageflags", R_OK) || access("/proc/kpagecount", R_OK))
+		snprintf(why, size, "this kernel has no /proc/kpageflags and kpagecount");
+	else
+		return profile != NULL;
 	return false;
 }
 
