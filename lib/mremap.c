@@ -209,9 +209,9 @@ static int64_t move_many(struct ks_system *sys, struct ks_mm *mm, const struct m
 {
 	const uint64_t end = all->vpn + all->old_pages;
 	uint64_t vpn = all->vpn;
-	const struct ks_vma *vma;
+	const struct ks_vma *vma = ks_vma_at(mm, vpn);
 
-	for (vma = ks_vma_at(mm, vpn); vma && vma->start < end; vma = ks_vma_find(mm, vpn)) {
+	for (; vpn < end && vma && vma->start < end; vma = ks_vma_find(mm, vpn)) {
 		const uint64_t from = vma->start > vpn ? vma->start : vpn;
 		const uint64_t pages = (vma->end < end ? vma->end : end) - from;
 		struct move m = { from, pages, all->new_vpn + (from - all->vpn), pages, all->keep };

@@ -187,15 +187,15 @@ static int put_processes(struct sim_run *run, json_t *line, const struct sim_op 
 /* An item that cannot be told is a question mark. */
 static void print_event(struct sim_run *run, const struct sim_event *event)
 {
-	const bool unknown = is_blind(run->blind.pages, SIM_SIGHT_failed) && event->error &&
-			     event->trace == KSMSIM_TRACE_ksm_merge_with_ksm_page && !event->born;
 	const char *name = sim_errno_name(-(int64_t)event->error);
 
-	if (unknown)
+	if (!is_blind(run->blind.pages, SIM_SIGHT_failed) || !event->error || event->born)
+		sim_event_print(&run->events, event, &run->event_text);
+	else if (event->trace == KSMSIM_TRACE_ksm_merge_one_page)
+		sim_buf_printf(&run->event_text, "zero(?,%s)", name ? name : "?");
+	else
 		sim_buf_printf(&run->event_text, "merge(K%u,?,%s)", (unsigned)event->frame,
 			       name ? name : "?");
-	else
-		sim_event_print(&run->events, event, &run->event_text);
 }
 
 static int put_events(struct sim_run *run, json_t *line, int error)

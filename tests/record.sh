@@ -12,7 +12,7 @@ out=$source/tests/recordings
 mkdir -p "$out"
 : >"$out/SKIPPED.new"
 cd "$source" || exit 2
-for file in tests/replay/*.ksm sim/scenarios/*; do
+for file in tests/replay/*.ksm tests/replay/*.lua sim/scenarios/*; do
 	name=$(basename "$file")
 	target=$out/$name.jsonl
 	if ! why=$("$program" record "$file" -o "$target" 2>&1); then
