@@ -278,6 +278,7 @@ void live_children_end(struct live *live)
 		forget_files(&live->processes[i]);
 		sim_free(live->mem, live->processes[i].pages.list);
 		sim_free(live->mem, live->processes[i].after.list);
+		sim_free(live->mem, live->processes[i].ranges);
 	}
 	sim_free(live->mem, live->processes);
 	if (live->arena)

@@ -189,18 +189,56 @@ static bool is_anon(const struct live_page *page)
 	return page && !page->zero && !page->file;
 }
 
+/* Does ksmd visit it? */
+static bool is_candidate(const struct live_process *process, const struct live_page *page)
+{
+	size_t i;
+
+	for (i = 0; is_anon(page) && i < process->nr_ranges; i++)
+		if (page->vaddr >= process->ranges[i].start && page->vaddr < process->ranges[i].end)
+			return true;
+	return false;
+}
+
+static int read_ranges(struct live *live)
+{
+	size_t i;
+	int error = 0;
+
+	for (i = 0; !error && i < live->nr_processes; i++)
+		if (live->processes[i].alive && !live->processes[i].ranges_known)
+			error = live_ranges_read(live, &live->processes[i]);
+	return error;
+}
+
+/* Where nobody else has anything to visit, a pass begins with this process. */
+static bool begins_pass(const struct live *live, const struct live_process *process)
+{
+	size_t i;
+
+	for (i = 0; i < live->nr_processes; i++)
+		if (live->processes[i].alive && live->processes[i].nr_ranges &&
+		    &live->processes[i] != process)
+			return false;
+	return live->pass_begun;
+}
+
 /* The page that this step visited, if it is in this process and that can be told. */
-static const struct live_page *visited(const struct live *live, const struct live_process *process)
+static const struct live_page *visited(struct live *live, const struct live_process *process)
 {
 	uint64_t left = live->cursor_gap + (uint64_t)live->step_skipped;
 	size_t i;
 
+	if (begins_pass(live, process)) {
+		live->cursor_mm = process->mm;
+		live->cursor = 0;
+	}
 	if (live->cursor_mm != process->mm || live->step_skipped < 0)
 		return NULL;
 	for (i = 0; i < process->pages.nr; i++) {
 		const struct live_page *page = &process->pages.list[i];
 
-		if (page->vaddr <= live->cursor || !is_anon(page))
+		if (page->vaddr <= live->cursor || !is_candidate(process, page))
 			continue;
 		if (!left--)
 			return page;
@@ -221,7 +259,7 @@ first_page(const struct live *live, const struct live_process *process,
 	for (i = 0; i < process->pages.nr; i++) {
 		const struct live_page *page = &process->pages.list[i];
 
-		if (!is_anon(page) || !fits(live, process, event, page))
+		if (!is_candidate(process, page) || !fits(live, process, event, page))
 			continue;
 		if (live->cursor_mm != process->mm || page->vaddr > live->cursor)
 			return page;
@@ -317,9 +355,12 @@ static const struct live_page *known_page(struct live *live, const struct live_p
 static const struct live_page *unchanged(struct live *live, const struct live_process *process,
 					 const struct live_event *event, bool partner)
 {
-	const struct live_page *page = partner ? NULL : visited(live, process);
 	const bool merged = !event->event.error;
+	const struct live_page *page;
 
+	if (read_ranges(live))
+		return NULL;
+	page = partner ? NULL : visited(live, process);
 	if (page && (!merged || page->pfn == event->event.pfn))
 		return page;
 	page = known_page(live, process, event);
@@ -354,6 +395,7 @@ static int resolve_merge(struct live *live, struct live_event *event, bool partn
 		live->cursor_mm = event->event.mm;
 		live->cursor = page->vaddr;
 		live->cursor_moved = true;
+		live->pass_begun = false;
 	}
 	error = item_learn(live, event, !to_zero && !event->event.error);
 	if (error || event->event.error)
@@ -369,6 +411,8 @@ static int resolve(struct live *live, struct live_event *event, const struct liv
 	switch (event->event.trace) {
 	case KSMSIM_TRACE_ksm_start_scan:
 		live->cursor_mm = 0;
+		live->cursor_gap = 0;
+		live->pass_begun = true;
 		return 0;
 	case KSMSIM_TRACE_ksm_merge_one_page:
 		return resolve_merge(live, event, false);
@@ -443,9 +487,12 @@ int live_items_before(struct live *live)
 	int error = 0;
 
 	live->cursor_mm = 0;
-	for (i = 0; !error && i < live->nr_processes; i++)
+	live->pass_begun = false;
+	for (i = 0; !error && i < live->nr_processes; i++) {
+		live->processes[i].ranges_known = false;
 		if (live->processes[i].alive)
 			error = live_pages_read(live, (uint32_t)i);
+	}
 	return error;
 }
 

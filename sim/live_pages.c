@@ -134,6 +134,33 @@ const struct live_page *live_page_find(const struct live_process *process, uint6
 	return live_page_in(&process->pages, vaddr);
 }
 
+int live_ranges_read(struct live *live, struct live_process *process)
+{
+	const int fd = openat(process->proc, "smaps", O_RDONLY | O_CLOEXEC);
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+	struct live_range range = { 0, 0 };
+	unsigned long start, end;
+	char line[512];
+	int error = 0;
+
+	process->nr_ranges = 0;
+	while (!error && file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			range = (struct live_range){ start, end };
+		if (strncmp(line, "VmFlags:", 8) || !strstr(line, " mg"))
+			continue;
+		if (sim_grow(live->mem, &process->ranges, &process->ranges_capacity,
+			     process->nr_ranges, sizeof(range)))
+			process->ranges[process->nr_ranges++] = range;
+		else
+			error = live_no_memory(live);
+	}
+	process->ranges_known = !error;
+	if (file)
+		fclose(file);
+	return error;
+}
+
 bool live_page_bytes(const struct live_process *process, uint64_t vaddr, uint8_t *bytes)
 {
 	const int fd = openat(process->proc, "mem", O_RDONLY | O_CLOEXEC);

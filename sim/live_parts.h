@@ -61,6 +61,11 @@ struct live_pages {
 	bool known;
 };
 
+/* A stretch of mergeable mappings. */
+struct live_range {
+	uint64_t start, end;
+};
+
 struct live_pin {
 	uint32_t process;
 	uint64_t vaddr;
@@ -76,7 +81,10 @@ struct live_process {
 	int proc; /* /proc/PID */
 	int pagemap;
 	struct live_pages pages;
-	struct live_pages after; /* of the step whose events are looked at */
+	struct live_pages after;   /* of the step whose events are looked at */
+	struct live_range *ranges; /* mergeable; read when ksmd is at work and it matters */
+	size_t nr_ranges, ranges_capacity;
+	bool ranges_known;
 };
 
 /* An mm as events name it. */
@@ -168,6 +176,7 @@ struct live {
 	uint64_t cursor;
 	uint64_t cursor_gap;  /* pages that ksmd passed since */
 	bool cursor_moved;    /* in this step */
+	bool pass_begun;      /* and no event told more yet */
 	int64_t step_skipped; /* pages that smart scan skipped in this step; -1: not one step */
 };
 
@@ -266,6 +275,8 @@ void live_pages_forget(struct live *live);
 /* NULL: not present */
 const struct live_page *live_page_in(const struct live_pages *pages, uint64_t vaddr);
 const struct live_page *live_page_find(const struct live_process *process, uint64_t vaddr);
+/* The mergeable mappings of a process. */
+int live_ranges_read(struct live *live, struct live_process *process);
 /* A page that is there, by way of /proc/PID/mem. */
 bool live_page_bytes(const struct live_process *process, uint64_t vaddr, uint8_t *bytes);
 bool live_frame_mapcount(struct live *live, uint64_t pfn, uint64_t *count);
