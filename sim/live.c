@@ -31,6 +31,8 @@
 #define PR_SET_MEMORY_MERGE 67
 #define PR_GET_MEMORY_MERGE 68
 #endif
+#define MEMORY_PAGES_MAX 1048576u /* that one operation may make: 4 GiB */
+#define FILE_MORE 1024u		  /* pages behind the mapping */
 #define BRK_START (LIVE_USER_END / LIVE_PAGE / 3 * 2 * LIVE_PAGE) /* as the model has it */
 
 static struct live *live_of(struct sim_backend *backend)
@@ -73,14 +75,17 @@ static uint64_t map_flags(const struct sim_op *op)
 	return (uint64_t)result;
 }
 
-/* A file of the length of the mapping, in memory. */
+/* A file in memory. The model's is endless; this one has room for a mapping that grows. */
 static int make_file(struct live *live, const struct sim_op *op, int *fd)
 {
-	const uint64_t nr = (op->size + LIVE_PAGE - 1) / LIVE_PAGE;
+	const uint64_t nr = (op->size + LIVE_PAGE - 1) / LIVE_PAGE + FILE_MORE;
 	uint8_t page[LIVE_PAGE];
 	uint64_t i;
 	int error = 0;
 
+	if (nr > MEMORY_PAGES_MAX)
+		return live_fail(live, SIM_LIVE_ESKIP, "a file of more than %u pages",
+				 MEMORY_PAGES_MAX);
 	*fd = memfd_create("ksmsim-file", MFD_CLOEXEC);
 	if (*fd < 0)
 		return live_fail_errno(live, "a file in memory");
@@ -212,8 +217,18 @@ static int cannot(struct live *live, const char *why)
 	return live_fail(live, SIM_LIVE_ESKIP, "%s", why);
 }
 
+/* A guest does not fill the machine. */
+static bool is_too_large(const struct sim_op *op)
+{
+	return (op->id == SIM_OP_fill || op->id == SIM_OP_touch) &&
+	       op->length / LIVE_PAGE > MEMORY_PAGES_MAX;
+}
+
 static int execute_process(struct live *live, const struct sim_op *op, int64_t *result)
 {
+	if (is_too_large(op))
+		return live_fail(live, SIM_LIVE_ESKIP, "more than %u pages at once",
+				 MEMORY_PAGES_MAX);
 	switch (op->id) {
 	case SIM_OP_exit:
 		return live_exit(live, op->process);
