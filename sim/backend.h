@@ -62,6 +62,8 @@ struct sim_backend_ops {
 	int (*walk_cost)(struct sim_backend *backend, uint32_t process, uint64_t vaddr,
 			 uint64_t length, struct ksmsim_walk *out);
 	int (*cost)(struct sim_backend *backend, const char *name, uint64_t *ns);
+	/* how often it was charged so far */
+	int (*uses)(struct sim_backend *backend, const char *name, uint64_t *count);
 	int (*check)(struct sim_backend *backend, char *buf, size_t size);
 	/* the sentence of the last error of execute() and its like; "": none of its own */
 	const char *(*why)(struct sim_backend *backend);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "costs.h"
 #include "live.h"
 #include "sim.h"
 
@@ -24,6 +25,7 @@ enum {
 	OPTION_KNOB,
 	OPTION_FEATURE,
 	OPTION_COST,
+	OPTION_COSTS,
 	OPTION_SEED,
 	OPTION_JSON,
 	OPTION_TRACE,
@@ -40,6 +42,8 @@ static const struct cli_option options[] = {
 	[OPTION_KNOB] = { "--knob", "K=V", "write V to a knob before the first operation" },
 	[OPTION_FEATURE] = { "--feature", "F=0|1", "change a behaviour of the profile" },
 	[OPTION_COST] = { "--cost", "NAME=NS", "change a row of the cost table" },
+	[OPTION_COSTS] = { "--costs", "FILE",
+			   "a cost table, as calibrate writes it; --cost goes on top" },
 	[OPTION_SEED] = { "--seed", "N", "of every chance (0)" },
 	[OPTION_JSON] = { "--json", NULL, "observations as JSON lines instead of the report" },
 	[OPTION_TRACE] = { "--trace", "FILE", "write the events in ftrace's text form" },
@@ -60,7 +64,9 @@ struct settings {
 struct command {
 	struct sim_options sim;
 	struct settings knobs, features, costs;
-	const char *file, *trace_path;
+	struct sim_mem mem;
+	struct sim_costs table; /* --costs */
+	const char *file, *trace_path, *costs_path;
 	char *strings; /* copies of NAME=VALUE, cut in two */
 	size_t strings_used;
 	bool json, quiet, help;
@@ -105,6 +111,11 @@ static int take_option(struct command *command, int option, const char *value)
 		return add_setting(command, &command->features, "--feature", value);
 	case OPTION_COST:
 		return add_setting(command, &command->costs, "--cost", value);
+	case OPTION_COSTS:
+		if (command->costs_path)
+			return cli_error("--costs is there twice");
+		command->costs_path = value;
+		return 0;
 	case OPTION_SEED:
 		return cli_number("--seed", value, &sim->seed) ? 0 : CLI_USAGE;
 	case OPTION_JSON:
@@ -196,8 +207,8 @@ static void set_outputs(struct command *command)
 	sim->nr_knobs = command->knobs.nr;
 	sim->features = command->features.list;
 	sim->nr_features = command->features.nr;
-	sim->costs = command->costs.list;
-	sim->nr_costs = command->costs.nr;
+	sim->costs = command->costs_path ? command->table.list : command->costs.list;
+	sim->nr_costs = command->costs_path ? command->table.nr : command->costs.nr;
 	sim->json = command->json ? stdout : NULL;
 	sim->echo = command->json || command->quiet ? NULL : stdout;
 	sim->trace = command->trace.file;
@@ -265,11 +276,44 @@ static FILE *open_scenario(const char *path)
 	return in;
 }
 
+/* The rows of the file, and those of the command line behind them. */
+static int read_costs(struct command *command)
+{
+	struct sim_costs *table = &command->table;
+	char text[512];
+	FILE *in;
+	size_t i;
+	int error;
+
+	if (!command->costs_path)
+		return 0;
+	in = open_scenario(command->costs_path);
+	if (!in)
+		return CLI_USAGE;
+	sim_mem_init(&command->mem, NULL);
+	error = sim_costs_read(table, &command->mem, in,
+			       in == stdin ? "stdin" : command->costs_path, text, sizeof(text));
+	if (in != stdin)
+		fclose(in);
+	if (error)
+		return cli_error("%s", text);
+	for (i = 0; i < command->costs.nr; i++) {
+		if (!sim_grow(table->mem, &table->list, &table->capacity, table->nr,
+			      sizeof(*table->list)))
+			return cli_error("no memory");
+		table->list[table->nr++] = command->costs.list[i];
+	}
+	return 0;
+}
+
 static int run_command(struct command *command)
 {
-	FILE *in = open_scenario(command->file);
-	int status;
+	FILE *in;
+	int status = read_costs(command);
 
+	if (status)
+		return status;
+	in = open_scenario(command->file);
 	if (!in)
 		return CLI_USAGE;
 	if (command->trace_path && !cli_output_open(&command->trace, command->trace_path)) {
@@ -310,5 +354,6 @@ int cmd_run(int argc, char **argv)
 	free(command.knobs.list);
 	free(command.features.list);
 	free(command.costs.list);
+	sim_costs_free(&command.table);
 	return status;
 }

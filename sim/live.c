@@ -465,6 +465,8 @@ static bool live_listen(struct sim_backend *backend, ksmsim_listener listener, v
 
 	live->listener = listener;
 	live->listener_self = self;
+	if (!listener)
+		live_trace_quiet(live);
 	return true;
 }
 

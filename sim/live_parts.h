@@ -247,6 +247,8 @@ int live_drain(struct live *live);
 
 int live_trace_start(struct live *live);
 void live_trace_end(struct live *live);
+/* Nobody listens: only who joins and leaves KSM is traced, so that ksmd is not slowed down. */
+void live_trace_quiet(struct live *live);
 /* Hand on what has happened since the last call. */
 int live_trace_pump(struct live *live);
 

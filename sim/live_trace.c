@@ -30,6 +30,15 @@ int live_trace_start(struct live *live)
 	return live->trace_pipe < 0 ? live_fail_errno(live, "trace_pipe") : 0;
 }
 
+void live_trace_quiet(struct live *live)
+{
+	const int dir = live->guard.instance;
+
+	live_write_at(dir, "events/ksm/enable", "0", 1);
+	live_write_at(dir, "events/ksm/ksm_enter/enable", "1", 1);
+	live_write_at(dir, "events/ksm/ksm_exit/enable", "1", 1);
+}
+
 void live_trace_end(struct live *live)
 {
 	if (live->trace_pipe >= 0)
@@ -217,7 +226,7 @@ int live_trace_pump(struct live *live)
 		live->trace_length += (size_t)got;
 		error = take_lines(live);
 	}
-	if (!error && live->pending.nr)
+	if (!error && live->listener && live->pending.nr)
 		error = live_items_resolve(live);
 	for (i = 0; !error && live->listener && i < live->pending.nr; i++)
 		live->listener(live->listener_self, &live->pending.list[i].event);

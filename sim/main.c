@@ -15,6 +15,8 @@ static const struct cli_command commands[] = {
 	  "compare the model with the running kernel, operation by operation" },
 	{ "record", cmd_record, "FILE [-o OUT]", "write down what the running kernel shows" },
 	{ "replay", cmd_replay, "RECORDING...", "compare the model with recordings" },
+	{ "calibrate", cmd_calibrate, "[-o FILE] [--runs N]",
+	  "measure the cost table on the running kernel" },
 	{ "list", cmd_list, "[NAME] [--json]",
 	  "profiles, features, knobs, counters, operations, ..." },
 };
@@ -53,9 +55,9 @@ static void print_help(FILE *out)
 	fprintf(out, "usage: ksmsim COMMAND [ARGUMENT...]\n\n"
 		     "Models the memory deduplication of Linux (KSM).\n\n");
 	for (i = 0; i < NR_COMMANDS; i++)
-		fprintf(out, "  %-7s %-20s %s\n", commands[i].name, commands[i].usage,
+		fprintf(out, "  %-9s %-20s %s\n", commands[i].name, commands[i].usage,
 			commands[i].doc);
-	fprintf(out, "  %-7s %-20s %s\n", "help", "[COMMAND]", "this text, or a command's options");
+	fprintf(out, "  %-9s %-20s %s\n", "help", "[COMMAND]", "this text, or a command's options");
 	fprintf(out, "\nksmsim --version prints the version.\n");
 }
 

@@ -436,6 +436,13 @@ static int model_cost(struct sim_backend *backend, const char *name, uint64_t *n
 	return ksmsim_cost_get(model_of(backend)->sim, name, ns, &count);
 }
 
+static int model_uses(struct sim_backend *backend, const char *name, uint64_t *count)
+{
+	uint64_t ns;
+
+	return ksmsim_cost_get(model_of(backend)->sim, name, &ns, count);
+}
+
 static int model_check(struct sim_backend *backend, char *buf, size_t size)
 {
 	return ksmsim_check(model_of(backend)->sim, buf, size);
@@ -458,6 +465,7 @@ static const struct sim_backend_ops model_ops = {
 	.vma = model_vma,
 	.walk_cost = model_walk_cost,
 	.cost = model_cost,
+	.uses = model_uses,
 	.check = model_check,
 };
 
