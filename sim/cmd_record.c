@@ -94,8 +94,8 @@ static int choose_kernel(struct command *c)
 /* @failed: out: expectations that did not hold */
 static int run_scenario(struct command *c, FILE *in, FILE *out, uint64_t *failed)
 {
-	const size_t length = strlen(c->file);
-	const bool lua = length > 4 && strcmp(c->file + length - 4, ".lua") == 0;
+	const char *end = strrchr(c->file, '.');
+	const bool lua = end && strcmp(end, ".lua") == 0;
 	struct sim_run *run;
 	char text[1024];
 	int error;
@@ -186,7 +186,7 @@ int cmd_record(int argc, char **argv)
 		status = choose_kernel(&c);
 	if (status)
 		return status;
-	in = fopen(c.file, "r");
+	in = c.file ? fopen(c.file, "r") : NULL;
 	if (!in)
 		return cli_error("%s cannot be read: %s", c.file, strerror(errno));
 	status = cli_finish(record(&c, in));

@@ -430,26 +430,30 @@ static int open_files(struct live *live, struct live_process *process)
 }
 
 /* Room for a process, with a slot whose first order is to say that it is there. */
-static int reserve(struct live *live, struct live_process **out)
+static struct live_process *reserve(struct live *live, int *error)
 {
 	struct live_process *process;
 	unsigned slot = 0;
 
 	while (slot < LIVE_SLOTS && live->slot_used[slot])
 		slot++;
-	if (slot == LIVE_SLOTS)
-		return live_fail(live, SIM_LIVE_ESKIP, "more than %u processes at a time",
-				 LIVE_SLOTS);
+	if (slot == LIVE_SLOTS) {
+		*error = live_fail(live, SIM_LIVE_ESKIP, "more than %u processes at a time",
+				   LIVE_SLOTS);
+		return NULL;
+	}
 	if (!sim_grow(live->mem, &live->processes, &live->processes_capacity, live->nr_processes,
-		      sizeof(*live->processes)))
-		return live_no_memory(live);
+		      sizeof(*live->processes))) {
+		*error = live_no_memory(live);
+		return NULL;
+	}
 	process = &live->processes[live->nr_processes];
 	*process = (struct live_process){ .slot = slot, .proc = -1, .pagemap = -1 };
 	/* its pages are there before it needs them */
 	memset(live->arena + slot_offset(slot), 0, LIVE_SLOT_SIZE);
 	live_slot_of(live, process)->go = 1;
-	*out = process;
-	return 0;
+	*error = 0;
+	return process;
 }
 
 static void admit(struct live *live, struct live_process *process, pid_t pid)
@@ -488,14 +492,17 @@ int live_spawn(struct live *live)
 	struct live_process *process;
 	char name[8];
 	pid_t pid;
-	int error = reserve(live, &process);
+	int error;
 
-	if (error)
+	process = reserve(live, &error);
+	if (!process)
 		return error;
 	spell(process->slot, name);
-	pid = vfork();
+	/* Not fork(): its copy-on-write would leave pages of this process behind. The child makes only
+	 * system calls until its exec. */
+	pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
 	if (pid == 0)
-		become(live, name, self);
+		become(live, name, self); /* NOLINT(clang-analyzer-unix.Vfork) */
 	if (pid < 0)
 		return live_fail_errno(live, "a new process");
 	admit(live, process, pid);
@@ -511,9 +518,10 @@ int live_fork(struct live *live, uint32_t parent, int64_t *result)
 	struct live_process *process;
 	uint64_t slot;
 	int64_t done;
-	int error = reserve(live, &process);
+	int error;
 
-	if (error)
+	process = reserve(live, &error);
+	if (!process)
 		return error;
 	live->newcomer = live->last_mm + 1;
 	slot = live_slot_address(process);

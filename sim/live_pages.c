@@ -140,12 +140,14 @@ int live_ranges_read(struct live *live, struct live_process *process)
 	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
 	struct live_range range = { 0, 0 };
 	unsigned long start, end;
-	char line[512];
+	char line[512], *text;
 	int error = 0;
 
 	process->nr_ranges = 0;
 	while (!error && file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+		start = strtoul(line, &text, 16);
+		end = *text == '-' ? strtoul(text + 1, &text, 16) : 0;
+		if (end > start && *text == ' ')
 			range = (struct live_range){ start, end };
 		if (strncmp(line, "VmFlags:", 8) || !strstr(line, " mg"))
 			continue;

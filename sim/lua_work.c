@@ -256,11 +256,42 @@ static bool special(struct rehearsal *r, const char **s, const char **p)
 	return true;
 }
 
+/* One item that is no capture and no anchor, with its suffix. true: the rest of the pattern is done
+ * with, *s is the outcome; else *s and *p are behind the item. */
+static bool walk_item(struct rehearsal *r, const char **s, const char **p)
+{
+	const char *after = item_end(r, *p);
+	const char *found;
+
+	if (!after) {
+		*s = NULL;
+		return true;
+	}
+	switch (after < r->pattern_end ? *after : '\0') {
+	case '*':
+		*s = expand(r, *s, *p, after);
+		return true;
+	case '-':
+		*s = expand_slowly(r, *s, *p, after);
+		return true;
+	case '+':
+		*s = fits(r, *s, *p, after) ? expand(r, *s + 1, *p, after) : NULL;
+		return true;
+	case '?':
+		found = fits(r, *s, *p, after) ? walk(r, *s + 1, after + 1) : NULL;
+		*p = after + 1;
+		if (found)
+			*s = found;
+		return found != NULL;
+	default:
+		*s = fits(r, *s, *p, after) ? *s + 1 : NULL;
+		*p = after;
+		return false;
+	}
+}
+
 static const char *walk_items(struct rehearsal *r, const char *s, const char *p)
 {
-	const char *after, *found;
-	char suffix;
-
 	while (s && !r->over && p < r->pattern_end) {
 		step(r, 1);
 		if (*p == '(')
@@ -269,27 +300,8 @@ static const char *walk_items(struct rehearsal *r, const char *s, const char *p)
 			return close_capture(r, s, p);
 		if (*p == '$' && p + 1 == r->pattern_end)
 			return s == r->end ? s : NULL;
-		if (special(r, &s, &p))
-			continue;
-		after = item_end(r, p);
-		if (!after)
-			return NULL;
-		suffix = after < r->pattern_end ? *after : '\0';
-		if (suffix == '*')
-			return expand(r, s, p, after);
-		if (suffix == '-')
-			return expand_slowly(r, s, p, after);
-		if (suffix == '+')
-			return fits(r, s, p, after) ? expand(r, s + 1, p, after) : NULL;
-		if (suffix == '?') {
-			found = fits(r, s, p, after) ? walk(r, s + 1, after + 1) : NULL;
-			if (found)
-				return found;
-			p = after + 1;
-			continue;
-		}
-		s = fits(r, s, p, after) ? s + 1 : NULL;
-		p = after;
+		if (!special(r, &s, &p) && walk_item(r, &s, &p))
+			return s;
 	}
 	return r->over ? NULL : s;
 }

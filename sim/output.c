@@ -78,7 +78,7 @@ static bool open_named(struct cli_output *output)
 	output->temporary = temporary_name(output->path);
 	if (!output->temporary)
 		return cannot_write(output->path);
-	strcat(output->temporary, ".XXXXXX");
+	memcpy(output->temporary + strlen(output->path), ".XXXXXX", sizeof(".XXXXXX"));
 	fd = mkstemp(output->temporary);
 	if (fd < 0) {
 		free(output->temporary);

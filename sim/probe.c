@@ -7,6 +7,7 @@
  * have got a change of a later one.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -31,11 +32,13 @@ static const struct {
 
 static unsigned version_of(const char *text)
 {
-	unsigned major = 0, minor = 0;
+	char *dot, *end;
+	const unsigned long major = strtoul(text, &dot, 10);
+	const unsigned long minor = *dot == '.' ? strtoul(dot + 1, &end, 10) : 0;
 
-	if (sscanf(text, "%u.%u", &major, &minor) != 2)
+	if (dot == text || *dot != '.' || end == dot + 1 || major > 999 || minor > 999)
 		return 0;
-	return major * 1000 + minor;
+	return (unsigned)(major * 1000 + minor);
 }
 
 /* The newest one that is not newer; the oldest if all are. */

@@ -53,10 +53,12 @@ struct world {
 	unsigned op;
 };
 
+/* c is declared here, so it cannot stand in parentheses: NOLINTBEGIN(bugprone-macro-parentheses) */
 #define EACH_COPY(w, c)             \
 	struct copy *c = (w)->copy; \
 	c < (w)->copy + NR_LAYOUTS; \
 	c++
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static uint32_t draw(struct world *w, uint32_t below)
 {

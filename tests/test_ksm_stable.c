@@ -134,7 +134,7 @@ static void remember_frames(struct world *w, const uint64_t *order, uint64_t nr,
 static void purging_takes_the_root_first(void **state)
 {
 	static const uint64_t order[] = { 1, 2, 3 };
-	uint64_t pfn[4] = { 0 }, tags[EVENTS];
+	uint64_t pfn[4] = { 0 }, tags[EVENTS] = { 0 };
 	struct world w;
 	uint32_t child;
 
@@ -162,7 +162,7 @@ static void purging_takes_the_root_first(void **state)
 static void a_search_that_drops_a_node_begins_again(void **state)
 {
 	static const uint64_t order[] = { 4, 2, 6, 1, 3, 5, 7 };
-	uint64_t pfn[8] = { 0 }, tags[EVENTS];
+	uint64_t pfn[8] = { 0 }, tags[EVENTS] = { 0 };
 	struct world w;
 	uint32_t child, other;
 
@@ -190,7 +190,7 @@ static void a_search_that_drops_a_node_begins_again(void **state)
 static void stale_nodes_go_with_their_items(void **state)
 {
 	static const uint64_t order[] = { 4, 2, 6 };
-	uint64_t pfn[8] = { 0 }, tags[EVENTS];
+	uint64_t pfn[8] = { 0 }, tags[EVENTS] = { 0 };
 	struct world w;
 
 	(void)state;

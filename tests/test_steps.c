@@ -146,7 +146,7 @@ static void begin(struct lines *lines, unsigned *pages, unsigned *nr)
 static json_t *dense_scenario(uint64_t seed)
 {
 	struct lines lines = { .list = json_array(), .state = seed };
-	unsigned pages[8], nr, i;
+	unsigned pages[8] = { 0 }, nr = 0, i;
 	char text[32];
 
 	begin(&lines, pages, &nr);

@@ -97,7 +97,7 @@ static const struct row {
 static const struct number_file {
 	const char *file;
 	enum column column;
-	int64_t min;
+	int min;
 	bool advisor; /* only where there is one */
 } number_files[] = {
 	{ "ksm/run", RUN, 0, false },
