@@ -164,8 +164,10 @@ static unsigned any_length(struct generator *g)
 
 static void op_mmap(struct generator *g)
 {
-	static const char *const flags[] = { " populate", " noreserve",	 " prot=r",   " locked",
-					     " shared",	  " file=tag:1", " droppable" };
+	/* locked, the last one, only where such areas are wanted */
+	static const char *const flags[] = { " populate",   " noreserve", " prot=r", " shared",
+					     " file=tag:1", " droppable", " locked" };
+	const unsigned nr_flags = sizeof(flags) / sizeof(flags[0]);
 	const unsigned p = any_process(g);
 	struct process *process = &g->processes[p];
 	const unsigned pages = any_length(g);
@@ -175,7 +177,7 @@ static void op_mmap(struct generator *g)
 		return;
 	process->regions[process->nr++] = (struct region){ g->next_region, pages };
 	say(g, "mmap P%u r%u %u%s", p, g->next_region, pages,
-	    plain ? "" : flags[below(g, g->locked ? 8 : 7)]);
+	    plain ? "" : flags[below(g, g->locked ? nr_flags : nr_flags - 1)]);
 	if (!chance(g, 5))
 		say(g, "madvise P%u r%u MERGEABLE", p, g->next_region);
 	g->next_region++;
