@@ -14,6 +14,9 @@
  * through ks_lru_drain(), so it grows without bound (lru_more).
  *
  * Models: mm/swap.c:folio_add_lru(), lru_add_drain(); mm/gup.c:try_grab_folio().
+ * Differs: one batch only. A running 6.18 also holds a reference on a page that was
+ * unmapped from a locked area (mlock batch) or given MADV_FREE (lazyfree batch) until
+ * that batch is drained: KSM cannot merge it, nor is its node stale, before.
  */
 #include "frame.h"
 

@@ -181,7 +181,6 @@ static long copy_entry(const struct copy *c, uint64_t vpn, struct ks_pte pte)
 	}
 	if (pte.bits & KS_PTE(FILE))
 		c->child->rss_file++;
-	c->child->ksm_zero_pages += !c->child->registered && ks_pte_is_ksm_zero(pte);
 	pte.bits &= ~KS_PTE(YOUNG);
 	set_pte(c, c->child, vpn, pte);
 	return 0;
@@ -244,13 +243,6 @@ static long copy_vmas(struct ks_system *sys, struct ks_mm *parent, struct ks_mm 
 	return 0;
 }
 
-/* KSM does not hear of @mm: its marked zero pages are counted here. */
-static void count_zero_pages(struct ks_system *sys, const struct ks_mm *mm)
-{
-	if (!mm->registered)
-		ks_count(sys->env, KSMSIM_COUNT_ksm_zero_pages, mm->ksm_zero_pages);
-}
-
 /**
  * ks_mm_fork() - a copy of @parent's address space
  * @child: out: the new mm; written only on success
@@ -258,9 +250,11 @@ static void count_zero_pages(struct ks_system *sys, const struct ks_mm *mm)
  * Before fork_enter_last the child is registered with KSM before it has any VMA,
  * and fork fails if that fails; after, it is registered last, as far as possible.
  *
+ * The child takes over the parent's number of KSM zero pages, whatever is copied of
+ * them; only if KSM hears of the child does the machine's number grow by it. So that
+ * one can go below zero when the others' zero pages go.
+ *
  * Models: kernel/fork.c:dup_mm().
- * Differs: the kernel does not count the marked zero pages of a child that KSM
- * never hears of, and so counts below zero when they go.
  * Returns: 0 or -ENOMEM.
  */
 long ks_mm_fork(struct ks_system *sys, struct ks_mm *parent, uint32_t child_pid,
@@ -275,20 +269,18 @@ long ks_mm_fork(struct ks_system *sys, struct ks_mm *parent, uint32_t child_pid,
 	mm->brk_start = parent->brk_start;
 	mm->brk = parent->brk;
 	mm->merge_any = parent->merge_any;
+	mm->ksm_zero_pages = parent->ksm_zero_pages;
 	if (tell && !enter_last)
 		ret = sys->hooks.fork(sys->hooks.self, mm, parent);
 	if (!ret)
 		ret = copy_vmas(sys, parent, mm);
 	if (ret) {
-		count_zero_pages(sys, mm);
 		ks_mm_exit(sys, mm);
 		if (!mm->ksm_slot)
 			ks_mm_free(sys, mm);
 		return ret;
 	}
-	if (!tell)
-		count_zero_pages(sys, mm);
-	else if (enter_last)
+	if (tell && enter_last)
 		(void)sys->hooks.fork(sys->hooks.self, mm, parent);
 	*child = mm;
 	return 0;

@@ -14,7 +14,6 @@ struct count {
 	struct ks_map maps;  /* pfn -> entries */
 	struct ks_map slots; /* swap slot -> entries */
 	uint64_t anon, file, swap, ksm_zero;
-	uint64_t all_ksm_zero; /* of all mms */
 };
 
 static void add_one(struct ks_env *env, struct ks_map *map, uint32_t key)
@@ -123,7 +122,6 @@ static const char *check_mm(struct count *c, const struct ks_mm *mm)
 		return "I11: rss_file is not the number of file pages mapped";
 	if ((int64_t)c->ksm_zero > mm->ksm_zero_pages)
 		return "I13: ksm_zero_pages of an mm is less than its marked entries";
-	c->all_ksm_zero += c->ksm_zero;
 	return c->swap == mm->swap_pages ? NULL
 					 : "I12: swap_pages is not the number of swap entries";
 }
@@ -226,8 +224,6 @@ const char *ks_system_check(struct ks_system *sys)
 	struct count c = { .sys = sys };
 	const char *wrong = check_mms(&c);
 
-	if (!wrong && c.all_ksm_zero > sys->env->count[KSMSIM_COUNT_ksm_zero_pages])
-		wrong = "I13: ksm_zero_pages is less than the marked entries";
 	if (!wrong)
 		wrong = check_frames(&c);
 	if (!wrong)

@@ -13,8 +13,8 @@ static long hear_fork(void *self, struct ks_mm *child, struct ks_mm *parent)
 	struct mmworld *w = self;
 
 	w->forks++;
-	child->ksm_zero_pages = parent->ksm_zero_pages;
-	ks_count(&w->env, KSMSIM_COUNT_ksm_zero_pages, parent->ksm_zero_pages);
+	(void)parent;
+	ks_count(&w->env, KSMSIM_COUNT_ksm_zero_pages, child->ksm_zero_pages);
 	if (!w->answer)
 		child->registered = true;
 	return w->answer;
