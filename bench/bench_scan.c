@@ -45,9 +45,8 @@ static uint64_t seed_of(enum pattern pattern, uint64_t i, uint64_t pages)
 	case NEIGHBOURS:
 		return i / 2 + 1;
 	case FAR:
-		/* an odd multiplier permutes a power of two; half is one */
-		return (i < half ? i : ((i - half) * UINT64_C(0x9E3779B97F4A7C15)) & (half - 1)) +
-		       1;
+		/* a prime that does not divide the half permutes it */
+		return (i < half ? i : (i - half) * UINT64_C(2654435761) % half) + 1;
 	case UNIQUE:
 	default:
 		return i + 1;
