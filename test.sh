@@ -1,5 +1,5 @@
 #!/bin/bash
-# test.sh: set up, build and test everything. Works from any directory; about five
+# test.sh: set up, build and test everything. Works from any directory; about seven
 # minutes on two cores. Ends with one line `N passed, N failed`; exit status 0
 # only if nothing failed.
 #
