@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "human.h"
 #include "run.h"
 
 #define ROWS_MAX 100u /* of processes and of mappings */
@@ -70,42 +71,6 @@ struct table {
 	size_t rows, left_out;
 };
 
-/* "1,234,567" */
-static const char *grouped(char buf[40], int64_t value)
-{
-	char digits[24];
-	const char *in = digits;
-	char *out = buf;
-	size_t left = (size_t)snprintf(digits, sizeof(digits), "%" PRId64, value);
-
-	if (*in == '-') {
-		*out++ = *in++;
-		left--;
-	}
-	for (; left; left--) {
-		*out++ = *in++;
-		if (left % 3 == 1 && left > 1)
-			*out++ = ',';
-	}
-	*out = '\0';
-	return buf;
-}
-
-static const char *duration(char buf[40], uint64_t ns)
-{
-	if (ns < 1000)
-		snprintf(buf, 40, "%" PRIu64 " ns", ns);
-	else if (ns < 1000000)
-		snprintf(buf, 40, "%" PRIu64 ".%02" PRIu64 " us", ns / 1000, ns % 1000 / 10);
-	else if (ns < 1000000000u)
-		snprintf(buf, 40, "%" PRIu64 ".%02" PRIu64 " ms", ns / 1000000,
-			 ns % 1000000 / 10000);
-	else
-		snprintf(buf, 40, "%" PRIu64 ".%02" PRIu64 " s", ns / 1000000000u,
-			 ns % 1000000000u / 10000000u);
-	return buf;
-}
-
 static const char *unit_of(const char *unit)
 {
 	static const char *const words[][2] = { { "PAGES", "pages" }, { "NUMBER", "" },
@@ -138,10 +103,10 @@ static int print_counters(struct table *t)
 			continue;
 		if (i == KSMSIM_COUNT_ksmd_cpu_ns)
 			fprintf(t->out, "  %-24s %20s %-5s  %s\n", rows[i].name,
-				duration(time, (uint64_t)value), "", rows[i].doc);
+				sim_duration(time, (uint64_t)value), "", rows[i].doc);
 		else
 			fprintf(t->out, "  %-24s %20s %-5s  %s\n", rows[i].name,
-				grouped(text, value), unit_of(rows[i].unit), rows[i].doc);
+				sim_grouped(text, value), unit_of(rows[i].unit), rows[i].doc);
 	}
 	return 0;
 }
@@ -165,16 +130,16 @@ static int print_savings(struct table *t)
 	}
 	fprintf(t->out, "\nSavings\n");
 	fprintf(t->out, "  %-24s %20s bytes  %s\n", "saved by sharing",
-		grouped(text, v[0] * (int64_t)run->world.page),
+		sim_grouped(text, v[0] * (int64_t)run->world.page),
 		"pages_sharing: pages that need no frame of their own");
 	if (v[1])
 		fprintf(t->out, "  %-24s %20s bytes  %s\n", "saved by the zero page",
-			grouped(text, v[1] * (int64_t)run->world.page),
+			sim_grouped(text, v[1] * (int64_t)run->world.page),
 			"ksm_zero_pages: pages that KSM replaced by the zero page");
-	fprintf(t->out, "  %-24s %20s bytes  %s\n", "general_profit", grouped(text, v[2]),
+	fprintf(t->out, "  %-24s %20s bytes  %s\n", "general_profit", sim_grouped(text, v[2]),
 		"saved, less KSM's own records; can be negative");
 	fprintf(t->out, "  %-24s %20s        %s\n", "CPU time of ksmd",
-		duration(text, v[3] > 0 ? (uint64_t)v[3] : 0), "modelled from the cost table");
+		sim_duration(text, v[3] > 0 ? (uint64_t)v[3] : 0), "modelled from the cost table");
 	return 0;
 }
 
@@ -199,9 +164,9 @@ static int print_processes(struct table *t)
 		if (error)
 			return error;
 		fprintf(t->out, "  %-16s %14s %14s %14s %14s %18s\n", run->world.processes[i].name,
-			grouped(a, (int64_t)p.rss_anon), grouped(b, p.ksm_merging_pages),
-			grouped(c, p.ksm_zero_pages), grouped(d, p.ksm_rmap_items),
-			grouped(f, p.ksm_process_profit));
+			sim_grouped(a, (int64_t)p.rss_anon), sim_grouped(b, p.ksm_merging_pages),
+			sim_grouped(c, p.ksm_zero_pages), sim_grouped(d, p.ksm_rmap_items),
+			sim_grouped(f, p.ksm_process_profit));
 		rows++;
 	}
 	if (!rows)
@@ -229,10 +194,11 @@ static int print_layout(void *self, const struct sim_layout *layout)
 	snprintf(name, sizeof(name), "%s.%s", t->run->world.processes[layout->process].name,
 		 layout->region ? layout->region : "?");
 	fprintf(t->out, "  %-16s %14s %20s %12s %24s %12s\n", name,
-		grouped(pages, (int64_t)layout->walk.pages),
-		grouped(range, (int64_t)layout->walk.range), duration(fast, layout->range_ns),
-		grouped(address, (int64_t)layout->walk.per_address),
-		duration(slow, layout->per_address_ns));
+		sim_grouped(pages, (int64_t)layout->walk.pages),
+		sim_grouped(range, (int64_t)layout->walk.range),
+		sim_duration(fast, layout->range_ns),
+		sim_grouped(address, (int64_t)layout->walk.per_address),
+		sim_duration(slow, layout->per_address_ns));
 	return 0;
 }
 
@@ -243,7 +209,7 @@ int sim_run_report(struct sim_run *run, FILE *out)
 	int error;
 
 	fprintf(out, "%s (%s), %" PRIu64 " operations, virtual time %s\n", run->kernel,
-		run->backend->ops->name, run->nr_operations, duration(time, sim_run_now(run)));
+		run->backend->ops->name, run->nr_operations, sim_duration(time, sim_run_now(run)));
 	error = print_counters(&t);
 	if (!error)
 		error = print_savings(&t);
