@@ -63,12 +63,15 @@ static uint32_t owned_bits(const struct fault *f)
 static ks_pfn new_page(struct fault *f, ks_cid cid)
 {
 	struct ks_system *sys = f->sys;
+	const bool locked = f->vma->flags & KS_VM_LOCKED;
 	ks_pfn pfn;
 
 	ks_vma_prepare_anon(sys, f->mm, f->vma);
-	pfn = ks_frame_alloc(sys->env, &sys->frames, f->mm->nid, cid, true);
+	pfn = ks_frame_alloc(sys->env, &sys->frames, f->mm->nid, cid, !locked);
 	if (!pfn)
 		return KS_PFN_NONE;
+	if (locked)
+		ks_lru_mlock_new(sys->env, &sys->frames, pfn);
 	ks_content_get(&sys->contents, cid);
 	f->mm->rss_anon++;
 	if (f->vma->flags & KS_VM_DROPPABLE)
@@ -142,6 +145,8 @@ static enum ks_fault_result copy_page(struct fault *f)
 		ks_count(sys->env, KSMSIM_COUNT_cow_ksm, 1);
 	ks_cost(sys->env, from_ksm ? KS_COST_fault_cow_ksm : KS_COST_fault_cow);
 	set_pte(f, pfn, owned_bits(f));
+	if (f->vma->flags & KS_VM_LOCKED && ks_pte_is_anon(old))
+		ks_lru_mlock(sys->env, &sys->frames, old.pfn);
 	ks_pte_gone(sys, f->mm, old);
 	return KS_FAULT_DONE;
 }
@@ -226,6 +231,8 @@ static ks_pfn read_swapped(struct fault *f, bool *exclusive)
 static ks_pfn map_cached(struct fault *f, const struct ks_swap_slot *slot, bool *exclusive)
 {
 	ks_frame_map(f->sys->env, &f->sys->frames, slot->cached);
+	if (f->vma->flags & KS_VM_LOCKED)
+		ks_lru_mlock(f->sys->env, &f->sys->frames, slot->cached);
 	f->mm->rss_anon++;
 	*exclusive = f->pte.bits & KS_PTE(DIRTY) &&
 		     !ks_frame_test(ks_frame(&f->sys->frames, slot->cached), KS_FRAME_KSM);

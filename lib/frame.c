@@ -1,22 +1,29 @@
 /*
- * frame.c - floor 2: frames, their references, and the LRU add batch.
+ * frame.c - floor 2: frames, their references, and the LRU batches.
  *
  * A frame is in use while it has a reference; with the last one it goes to the
  * tail of its node's free list, and its pfn is not handed out again before
  * KS_FRAME_QUARANTINE others are waiting too. The zero page is a frame without
  * counts: mapping and unmapping it does nothing.
  *
- * The LRU add batch holds one reference of each of its frames. When it is full
- * all of it is drained, as the kernel drains a folio_batch; frames that nobody
- * maps any more are freed by that.
+ * Batches hold one reference for each of their entries:
  *
- * What could surprise: with the knob lru_drain off nothing leaves the batch but
- * through ks_lru_drain(), so it grows without bound (lru_more).
+ *	add		new frames
+ *	mlock		frames that a locked VMA begins or ceases to map, and its new ones
+ *	lazyfree	frames given MADV_FREE
  *
- * Models: mm/swap.c:folio_add_lru(), lru_add_drain(); mm/gup.c:try_grab_folio().
- * Differs: one batch only. A running 6.18 also holds a reference on a page that was
- * unmapped from a locked area (mlock batch) or given MADV_FREE (lazyfree batch) until
- * that batch is drained: KSM cannot merge it, nor is its node stale, before.
+ * A full one is drained alone, as the kernel drains a folio_batch; all other
+ * draining is of all three. Frames that nobody maps any more are freed by that.
+ *
+ * What could surprise: KSM cannot merge a page that waits in a batch, nor is the
+ * node of a KSM page stale as long; so memory that was locked behaves otherwise.
+ * With the knob lru_drain off nothing leaves the batches but through
+ * ks_lru_drain(), so they grow without bound (lru_more).
+ *
+ * Models: mm/swap.c:folio_add_lru(), folio_mark_lazyfree(), lru_add_drain();
+ * mm/mlock.c:mlock_folio(), munlock_folio(); mm/gup.c:try_grab_folio().
+ * Differs: the batch of pages to activate is missing; what it holds are new KSM
+ * pages whose memory was populated rather than written. So are pages of files.
  */
 #include "frame.h"
 
@@ -68,6 +75,8 @@ void ks_frames_destroy(struct ks_env *env, struct ks_frames *frames)
 		ks_pool_destroy(env, &frames->node[nid].pool);
 	ks_map_destroy(env, &frames->extra);
 	ks_free(env, frames->lru_more);
+	ks_free(env, frames->mlock.list);
+	ks_free(env, frames->lazyfree.list);
 	memset(frames, 0, sizeof(*frames));
 }
 
@@ -128,7 +137,7 @@ static bool has_no_refs(const struct ks_frame *frame)
 	return frame->meta < ONE_MAP && !(frame->meta & REF_FLAGS);
 }
 
-/* ---- the LRU add batch ---- */
+/* ---- the LRU batches ---- */
 
 static void drain_one(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 {
@@ -139,7 +148,7 @@ static void drain_one(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 		free_frame(env, frames, pfn);
 }
 
-void ks_lru_drain(struct ks_env *env, struct ks_frames *frames)
+static void drain_added(struct ks_env *env, struct ks_frames *frames)
 {
 	for (uint32_t i = 0; i < frames->nr_lru_batch; i++)
 		drain_one(env, frames, frames->lru_batch[i]);
@@ -147,6 +156,38 @@ void ks_lru_drain(struct ks_env *env, struct ks_frames *frames)
 		drain_one(env, frames, frames->lru_more[i]);
 	frames->nr_lru_batch = 0;
 	frames->nr_lru_more = 0;
+}
+
+static void drain_lazyfree(struct ks_env *env, struct ks_frames *frames)
+{
+	for (uint32_t i = 0; i < frames->lazyfree.nr; i++) {
+		const ks_pfn pfn = (ks_pfn)(frames->lazyfree.list[i] >> 1);
+
+		if (!ks_frame_test(ks_frame(frames, pfn), KS_FRAME_SWAPCACHE))
+			ks_frame_flag(ks_frame(frames, pfn), KS_FRAME_LAZYFREE, true);
+		ks_frame_release(env, frames, pfn, 1, 0);
+	}
+	frames->lazyfree.nr = 0;
+}
+
+static void drain_mlock(struct ks_env *env, struct ks_frames *frames)
+{
+	for (uint32_t i = 0; i < frames->mlock.nr; i++) {
+		const ks_pfn pfn = (ks_pfn)(frames->mlock.list[i] >> 1);
+
+		if (frames->mlock.list[i] & 1)
+			drain_one(env, frames, pfn);
+		else
+			ks_frame_release(env, frames, pfn, 1, 0);
+	}
+	frames->mlock.nr = 0;
+}
+
+void ks_lru_drain(struct ks_env *env, struct ks_frames *frames)
+{
+	drain_added(env, frames);
+	drain_lazyfree(env, frames);
+	drain_mlock(env, frames);
 }
 
 void ks_lru_drain_local(struct ks_env *env, struct ks_frames *frames)
@@ -182,8 +223,55 @@ static void lru_add(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 		frames->lru_batch[frames->nr_lru_batch++] = pfn;
 	else
 		frames->lru_more[frames->nr_lru_more++] = pfn;
-	if (frames->nr_lru_batch >= size)
-		ks_lru_drain_local(env, frames);
+	if (frames->nr_lru_batch >= size && env->knob.lru_drain)
+		drain_added(env, frames);
+}
+
+/* Room for one more entry first: nothing may fail once the frame is held. */
+static void batch_add(struct ks_env *env, struct ks_lru_batch *batch, uint64_t entry)
+{
+	if (batch->nr == batch->max) {
+		const uint32_t max = batch->max ? 2 * batch->max : 32;
+
+		batch->list = ks_realloc(env, batch->list, max * sizeof(*batch->list));
+		batch->max = max;
+	}
+	batch->list[batch->nr++] = entry;
+}
+
+static bool is_full(const struct ks_env *env, const struct ks_lru_batch *batch)
+{
+	return batch->nr >= lru_batch_size(env) && env->knob.lru_drain;
+}
+
+void ks_lru_mlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
+{
+	if (pfn == KS_PFN_ZERO)
+		return;
+	ks_frame_hold(env, frames, pfn, 1, 0);
+	batch_add(env, &frames->mlock, (uint64_t)pfn << 1);
+	if (is_full(env, &frames->mlock))
+		drain_mlock(env, frames);
+}
+
+void ks_lru_mlock_new(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
+{
+	batch_add(env, &frames->mlock, (uint64_t)pfn << 1 | 1);
+	ks_frame_flag(ks_frame(frames, pfn), KS_FRAME_LRU_BATCH, true);
+	if (is_full(env, &frames->mlock))
+		drain_mlock(env, frames);
+}
+
+void ks_lru_lazyfree(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
+{
+	const uint32_t flags = KS_FRAME_LAZYFREE | KS_FRAME_SWAPCACHE | KS_FRAME_LRU_BATCH;
+
+	if (ks_frame(frames, pfn)->meta & flags)
+		return;
+	ks_frame_hold(env, frames, pfn, 1, 0);
+	batch_add(env, &frames->lazyfree, (uint64_t)pfn << 1);
+	if (is_full(env, &frames->lazyfree))
+		drain_lazyfree(env, frames);
 }
 
 /* ---- references ---- */
@@ -345,7 +433,8 @@ void ks_frame_set_content(struct ks_env *env, struct ks_frames *frames, ks_pfn p
 uint64_t ks_frames_memory(const struct ks_frames *frames)
 {
 	uint64_t bytes = frames->extra.capacity * 2 * sizeof(uint64_t) +
-			 frames->lru_more_max * sizeof(*frames->lru_more);
+			 frames->lru_more_max * sizeof(*frames->lru_more) +
+			 ((uint64_t)frames->mlock.max + frames->lazyfree.max) * sizeof(uint64_t);
 
 	for (unsigned nid = 0; nid < frames->nr_nodes; nid++)
 		bytes += ks_pool_bytes(&frames->node[nid].pool);
@@ -387,9 +476,24 @@ static bool check_batch(const struct ks_frames *frames)
 	return true;
 }
 
+/* Every entry holds its frame, by its flag if it is new. The number of new ones to *nr. */
+static bool check_held(const struct ks_frames *frames, const struct ks_lru_batch *batch,
+		       uint64_t *nr)
+{
+	for (uint32_t i = 0; i < batch->nr; i++) {
+		const bool is_new = batch->list[i] & 1;
+		const struct ks_frame *frame = ks_frame(frames, (ks_pfn)(batch->list[i] >> 1));
+
+		if (!ks_frame_test(frame, is_new ? KS_FRAME_LRU_BATCH : KS_FRAME_EXTRA))
+			return false;
+		*nr += is_new;
+	}
+	return true;
+}
+
 bool ks_frames_check(const struct ks_frames *frames)
 {
-	uint64_t nr_used = 0, nr_batch = 0, nr_extra = 0;
+	uint64_t nr_used = 0, nr_batch = 0, nr_extra = 0, nr_new = 0;
 
 	for (unsigned nid = 0; nid < frames->nr_nodes; nid++) {
 		const struct ks_node_frames *node = &frames->node[nid];
@@ -408,7 +512,9 @@ bool ks_frames_check(const struct ks_frames *frames)
 		if (!check_free_list(node, free_frames))
 			return false;
 	}
-	return nr_used == frames->nr_used && nr_extra == frames->extra.nr &&
-	       nr_batch == (uint64_t)frames->nr_lru_batch + frames->nr_lru_more &&
+	return check_held(frames, &frames->mlock, &nr_new) &&
+	       check_held(frames, &frames->lazyfree, &nr_new) && nr_used == frames->nr_used &&
+	       nr_extra == frames->extra.nr &&
+	       nr_batch == nr_new + frames->nr_lru_batch + frames->nr_lru_more &&
 	       check_batch(frames);
 }

@@ -4,7 +4,8 @@
  * meta = mapcount << 7 | flags. A frame's references are
  *   mapcount + (LRU batch ? 1 : 0) + (swap cache ? 1 : 0) + gets + 1024 * pins
  * where gets and pins live in a side map (KS_FRAME_EXTRA), since almost no
- * frame has any. ksmd's own reference of a visit is accounted by its code.
+ * frame has any. The mlock and lazyfree batches hold gets. ksmd's own reference
+ * of a visit is accounted by its code.
  *
  * pfn 0 is none, pfn 1 the zero page (never counted, never freed). With more
  * than one NUMA node the node is the top bits of the pfn: ks_frame_nid().
@@ -27,7 +28,7 @@ typedef uint32_t ks_pfn;
 enum ks_frame_flag {
 	KS_FRAME_EXCLUSIVE = 1,	 /* AnonExclusive */
 	KS_FRAME_KSM = 2,	 /* mapping word carries the KSM mark */
-	KS_FRAME_LRU_BATCH = 4,	 /* in the per-CPU LRU add batch: one more reference */
+	KS_FRAME_LRU_BATCH = 4,	 /* on no LRU list yet, in a per-CPU batch: one more reference */
 	KS_FRAME_EXTRA = 8,	 /* has gets or pins */
 	KS_FRAME_LAZYFREE = 16,	 /* not swapbacked: MADV_FREE */
 	KS_FRAME_DIRTY = 32,	 /* PG_dirty */
@@ -46,6 +47,13 @@ struct ks_node_frames {
 	uint32_t free_head, free_tail, nr_free;
 };
 
+/* A per-CPU batch of pages that are on an LRU list and will change it; each is held. Frames may be
+ * in it several times. Entries: pfn << 1 | new, the latter for one that is on no list yet. */
+struct ks_lru_batch {
+	uint64_t *list;
+	uint32_t nr, max;
+};
+
 struct ks_frames {
 	struct ks_contents *contents;
 	struct ks_node_frames node[KS_NODES_MAX];
@@ -54,6 +62,7 @@ struct ks_frames {
 	ks_pfn lru_batch[31];
 	ks_pfn *lru_more; /* beyond one batch, only while knob lru_drain = 0 */
 	uint32_t nr_lru_batch, nr_lru_more, lru_more_max;
+	struct ks_lru_batch mlock, lazyfree;
 	uint64_t nr_used;
 	/* the bell upstairs: a KSM frame lost its last reference; called before it is freed */
 	void (*ksm_freed)(void *self, ks_pfn pfn);
@@ -113,9 +122,16 @@ uint32_t ks_frame_pins(const struct ks_frames *frames, ks_pfn pfn);
 bool ks_frame_live(const struct ks_frames *frames, ks_pfn pfn);
 /* the content changes in place; the caller's reference of @cid moves in, the old one is put */
 void ks_frame_set_content(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, ks_cid cid);
-/* lru_add_drain_all() */
+/* An entry of a locked VMA begins to map the frame, or is about to end it: it waits in the mlock
+ * batch. Models: mlock_folio(), munlock_folio(). */
+void ks_lru_mlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
+/* The same for a frame made for a locked VMA, instead of the LRU add batch: mlock_new_folio() */
+void ks_lru_mlock_new(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
+/* MADV_FREE: KS_FRAME_LAZYFREE once the batch is drained. Models: folio_mark_lazyfree(). */
+void ks_lru_lazyfree(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
+/* lru_add_drain_all(): all batches */
 void ks_lru_drain(struct ks_env *env, struct ks_frames *frames);
-/* where a one-CPU kernel drains its own batch (unmap, exit, mlock, ...): only if knob lru_drain */
+/* where a one-CPU kernel drains its own batches (populate, mlock, ...): only if knob lru_drain */
 void ks_lru_drain_local(struct ks_env *env, struct ks_frames *frames);
 uint64_t ks_frames_memory(const struct ks_frames *frames);
 /* free lists, batch and counts agree; false if not. O(frames) */

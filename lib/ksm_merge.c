@@ -58,7 +58,9 @@ static bool write_protect(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks
 static void replace(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn pfn, ks_pfn kpfn)
 {
 	struct ks_env *env = ksm->env;
+	struct ks_frames *frames = &ksm->sys->frames;
 	struct ks_pte pte = { .pfn = kpfn, .bits = KS_PTE(PRESENT) | KS_PTE(YOUNG) };
+	const bool locked = ks_vma_at(mm, vpn)->flags & KS_VM_LOCKED;
 
 	if (kpfn == KS_PFN_ZERO) {
 		pte.bits = KS_PTE(PRESENT) | KS_PTE(SPECIAL);
@@ -70,8 +72,12 @@ static void replace(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn p
 		}
 		ks_cost(env, KS_COST_merge_zero);
 	} else {
-		ks_frame_map(env, &ksm->sys->frames, kpfn);
+		ks_frame_map(env, frames, kpfn);
 		ks_cost(env, KS_COST_merge);
+	}
+	if (locked) {
+		ks_lru_mlock(env, frames, kpfn);
+		ks_lru_mlock(env, frames, pfn);
 	}
 	ks_pte_set(env, &ksm->sys->tables, &mm->pt, vpn, pte);
 	ks_anon_unmap(ksm->sys, pfn);

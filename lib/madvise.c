@@ -138,7 +138,7 @@ static void free_lazily(const struct part *p, uint64_t vpn, struct ks_pte pte)
 	if (ks_frame_test(frame, KS_FRAME_SWAPCACHE) && !ks_swap_cache_drop(sys, pte.pfn))
 		return;
 	ks_frame_flag(frame, KS_FRAME_DIRTY, false);
-	ks_frame_flag(frame, KS_FRAME_LAZYFREE, true);
+	ks_lru_lazyfree(sys->env, &sys->frames, pte.pfn);
 	if (!(pte.bits & (KS_PTE(DIRTY) | KS_PTE(YOUNG))))
 		return;
 	pte.bits &= ~(KS_PTE(DIRTY) | KS_PTE(YOUNG) | KS_PTE(WATCHED));

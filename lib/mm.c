@@ -333,7 +333,9 @@ void ks_mm_exit(struct ks_system *sys, struct ks_mm *mm)
 	if (mm->registered && sys->hooks.exit)
 		sys->hooks.exit(sys->hooks.self, mm);
 	ks_lru_drain_for_unmap(sys);
+	ks_munlock_unmapped(sys, mm, 0, ks_user_end(sys));
 	ks_zap(sys, mm, 0, ks_user_end(sys));
+	ks_lru_drain_for_unmap(sys);
 	ks_pgtable_destroy(sys->env, &sys->tables, &mm->pt);
 	ks_free(sys->env, mm->vmas);
 	mm->vmas = NULL;

@@ -239,7 +239,10 @@ void ks_zero_page_unmapped(struct ks_system *sys, struct ks_mm *mm);
 /* What @pte stood for loses this one mapping or swap reference: counts and references, after the
  * entry itself was cleared or replaced. */
 void ks_pte_gone(struct ks_system *sys, struct ks_mm *mm, struct ks_pte pte);
-/* The local LRU drain of munmap(), MADV_DONTNEED and exit, where the kernel has one. */
+/* All that locked VMAs have in [start, end) is about to be unmapped: to the mlock batch with it. */
+void ks_munlock_unmapped(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end);
+/* The local LRU drains of munmap(), MADV_DONTNEED and exit, before pages are unmapped and when they
+ * are freed, where the kernel has them. */
 void ks_lru_drain_for_unmap(struct ks_system *sys);
 /* Zap, and free the tables that no VMA needs; the VMAs are off the list. */
 void ks_unmap_region(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end);

@@ -196,6 +196,7 @@ long ks_munmap(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t p
 		ret = ks_vma_split(sys, mm, end);
 	if (ret)
 		return ret;
+	ks_munlock_unmapped(sys, mm, vpn, end);
 	ks_vma_remove(mm, vpn, end);
 	ks_unmap_region(sys, mm, vpn, end);
 	return 0;

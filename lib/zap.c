@@ -57,6 +57,37 @@ void ks_zap(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t en
 	}
 }
 
+/* The pages of [start, end), all of one locked VMA. */
+static void munlock_pages(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end)
+{
+	struct ks_walk walk;
+
+	ks_walk_start(&walk, &sys->tables, &mm->pt, start, end);
+	while (ks_walk_leaf(&walk)) {
+		const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
+
+		for (int slot = ks_walk_slot(&walk, walk.first); slot >= 0;
+		     slot = ks_walk_slot(&walk, (unsigned)slot + 1)) {
+			const struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
+
+			if (ks_pte_is_anon(pte))
+				ks_lru_mlock(sys->env, &sys->frames, pte.pfn);
+		}
+	}
+}
+
+/* Models: mm/rmap.c:folio_remove_rmap_ptes() in a locked VMA. */
+void ks_munlock_unmapped(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end)
+{
+	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
+		const struct ks_vma *vma = &mm->vmas[i];
+
+		if (vma->flags & KS_VM_LOCKED && vma->start < end && vma->end > start)
+			munlock_pages(sys, mm, vma->start > start ? vma->start : start,
+				      vma->end < end ? vma->end : end);
+	}
+}
+
 void ks_lru_drain_for_unmap(struct ks_system *sys)
 {
 	if (sys->env->feature[KS_FEAT_unmap_drains_lru])
@@ -71,6 +102,7 @@ void ks_unmap_region(struct ks_system *sys, struct ks_mm *mm, uint64_t start, ui
 
 	ks_lru_drain_for_unmap(sys);
 	ks_zap(sys, mm, start, end);
+	ks_lru_drain_for_unmap(sys);
 	ks_pgtable_free_range(sys->env, &sys->tables, &mm->pt, start, end,
 			      idx > 0 ? mm->vmas[idx - 1].end : 0, behind ? behind->start : 0);
 }

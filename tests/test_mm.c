@@ -413,6 +413,7 @@ static void free_makes_own_pages_clean_and_lazy(void **state)
 	mmworld_make_ksm(w, mm, 2);
 	ks_frame_flag(ks_frame(&w->sys.frames, mmworld_pte(w, mm, 1).pfn), KS_FRAME_DIRTY, true);
 	assert_int_equal(advise(0, 8, KSMSIM_MADV_FREE), 0);
+	ks_lru_drain(&w->env, &w->sys.frames);
 	for (uint64_t i = 0; i < 3; i++) {
 		const struct ks_frame *frame = ks_frame(&w->sys.frames, mmworld_pte(w, mm, i).pfn);
 
