@@ -248,9 +248,8 @@ static const struct live_page *visited(struct live *live, const struct live_proc
 
 /* The first page above the cursor that @fits; or the first at all. */
 static const struct live_page *
-first_page(const struct live *live, const struct live_process *process,
-	   const struct live_event *event,
-	   bool (*fits)(const struct live *live, const struct live_process *process,
+first_page(struct live *live, const struct live_process *process, const struct live_event *event,
+	   bool (*fits)(struct live *live, const struct live_process *process,
 			const struct live_event *event, const struct live_page *page))
 {
 	const struct live_page *first = NULL;
@@ -270,7 +269,7 @@ first_page(const struct live *live, const struct live_process *process,
 }
 
 /* Mapped by a fork, and no item's place yet. */
-static bool fits_shared(const struct live *live, const struct live_process *process,
+static bool fits_shared(struct live *live, const struct live_process *process,
 			const struct live_event *event, const struct live_page *page)
 {
 	return page->pfn == event->event.pfn &&
@@ -278,20 +277,20 @@ static bool fits_shared(const struct live *live, const struct live_process *proc
 }
 
 /* Some place where the frame is mapped now. */
-static bool bytes_of_frame(const struct live *live, uint64_t pfn, uint8_t *bytes)
+static bool bytes_of_frame(struct live *live, uint64_t pfn, uint8_t *bytes)
 {
 	size_t p, i;
 
 	for (p = 0; p < live->nr_processes; p++)
 		for (i = 0; live->processes[p].alive && i < live->processes[p].pages.nr; i++)
 			if (live->processes[p].pages.list[i].pfn == pfn)
-				return live_page_bytes(&live->processes[p],
+				return live_page_bytes(live, (uint32_t)p,
 						       live->processes[p].pages.list[i].vaddr,
 						       bytes);
 	return false;
 }
 
-static bool fits_content(const struct live *live, const struct live_process *process,
+static bool fits_content(struct live *live, const struct live_process *process,
 			 const struct live_event *event, const struct live_page *page)
 {
 	uint8_t wanted[LIVE_PAGE] = { 0 }, seen[LIVE_PAGE];
@@ -299,7 +298,8 @@ static bool fits_content(const struct live *live, const struct live_process *pro
 	return page->pfn != event->event.pfn &&
 	       (event->event.trace == KSMSIM_TRACE_ksm_merge_one_page ||
 		bytes_of_frame(live, event->event.pfn, wanted)) &&
-	       live_page_bytes(process, page->vaddr, seen) && !memcmp(wanted, seen, LIVE_PAGE);
+	       live_page_bytes(live, (uint32_t)(process - live->processes), page->vaddr, seen) &&
+	       !memcmp(wanted, seen, LIVE_PAGE);
 }
 
 /* ---- resolving ---- */

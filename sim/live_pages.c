@@ -163,7 +163,7 @@ int live_ranges_read(struct live *live, struct live_process *process)
 	return error;
 }
 
-bool live_page_bytes(const struct live_process *process, uint64_t vaddr, uint8_t *bytes)
+static bool read_mem(const struct live_process *process, uint64_t vaddr, uint8_t *bytes)
 {
 	const int fd = openat(process->proc, "mem", O_RDONLY | O_CLOEXEC);
 	ssize_t got = -1;
@@ -173,6 +173,25 @@ bool live_page_bytes(const struct live_process *process, uint64_t vaddr, uint8_t
 		close(fd);
 	}
 	return got == (ssize_t)LIVE_PAGE;
+}
+
+/* By the process itself: /proc/PID/mem marks the page accessed, so that a page that was populated
+ * goes to the LRU batch of pages to activate, whose reference keeps KSM from merging it. That is
+ * only for pages that the process may not read. */
+bool live_page_bytes(struct live *live, uint32_t process, uint64_t vaddr, uint8_t *bytes)
+{
+	const struct live_process *p = &live->processes[process];
+	int64_t result = 0;
+
+	if (live_order(
+		    live, process, LIVE_COPY,
+		    LIVE_ARGS(live_slot_address(p) + LIVE_SLOT_BUFFER, vaddr, LIVE_PAGE, 1, 0, 0),
+		    &result))
+		return false;
+	if (result)
+		return read_mem(p, vaddr, bytes);
+	memcpy(bytes, live_buffer_of(live, p), LIVE_PAGE);
+	return true;
 }
 
 /* ---- frames ---- */

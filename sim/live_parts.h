@@ -279,8 +279,8 @@ const struct live_page *live_page_in(const struct live_pages *pages, uint64_t va
 const struct live_page *live_page_find(const struct live_process *process, uint64_t vaddr);
 /* The mergeable mappings of a process. */
 int live_ranges_read(struct live *live, struct live_process *process);
-/* A page that is there, by way of /proc/PID/mem. */
-bool live_page_bytes(const struct live_process *process, uint64_t vaddr, uint8_t *bytes);
+/* The content of a page that is there; ksmd sleeps. */
+bool live_page_bytes(struct live *live, uint32_t process, uint64_t vaddr, uint8_t *bytes);
 bool live_frame_mapcount(struct live *live, uint64_t pfn, uint64_t *count);
 bool live_frame_exclusive(struct live *live, uint64_t pfn);
 int live_process_get(struct live *live, uint32_t process, struct ksmsim_process *out);
