@@ -6,10 +6,9 @@
  * ... in order of first appearance. Frame numbers are reused, by a real kernel
  * not even predictably, so a name is for one life of a frame:
  *
- *	new succeeds	a life as a KSM page begins: a new name, unless this
- *			page was refused before and is still there
- *	new fails	the page is named, for as long as the same page is
- *			tried again
+ *	new		a life as a KSM page begins, or is refused to a page: a new
+ *			name, also for a page that was refused before, since
+ *			nobody can tell it from another in the same frame
  *	rmnode		the life is over
  *
  * Only the events since the last `expect events:` (and those of the running
@@ -21,11 +20,9 @@
 #include "events.h"
 
 struct sim_frame_name {
-	uint64_t pfn, vaddr;
-	uint32_t mm;
+	uint64_t pfn;
 	uint32_t k;
 	uint32_t next_free; /* index + 1 */
-	bool merged;	    /* a KSM page; else: @mm, @vaddr failed to become one */
 };
 
 void sim_events_init(struct sim_events *events, struct sim_world *world, FILE *trace)
@@ -95,21 +92,15 @@ static uint32_t frame_name(struct sim_events *events, const struct ksmsim_event 
 	const bool birth =
 		event->trace == KSMSIM_TRACE_ksm_merge_with_ksm_page && !event->has_ksm_page;
 	struct sim_frame_name *frame = frame_find(events, event->pfn);
-	bool same;
 
 	if (frame && !birth)
 		return frame->k;
-	same = frame && !frame->merged && frame->mm == event->mm && frame->vaddr == event->vaddr;
 	frame = frame_add(events, event->pfn);
 	if (!frame) {
 		events->failed = true;
 		return 0;
 	}
-	if (!same)
-		frame->k = ++events->last_k;
-	frame->mm = event->mm;
-	frame->vaddr = event->vaddr;
-	frame->merged = !birth || !event->error;
+	frame->k = ++events->last_k;
 	return frame->k;
 }
 
