@@ -58,6 +58,14 @@ enum ksmsim_counter {
 	KSMSIM_COUNT_NR
 };
 
+/* Statistics of large folios, each for every order. */
+enum ksmsim_mthp {
+#define MTHP(name, feature, doc) KSMSIM_MTHP_##name,
+#include "ksmsim/mthp.def"
+	KSMSIM_MTHP_NR
+};
+#define KSMSIM_ORDERS 14 /* a PMD of 64 KiB pages is of order 13 */
+
 enum ksmsim_trace {
 #define TRACE(name, system, fields, doc) KSMSIM_TRACE_##name,
 #include "ksmsim/trace.def"
@@ -84,6 +92,7 @@ enum ksmsim_table {
 	KSMSIM_TABLE_FEATURES,
 	KSMSIM_TABLE_KNOBS,
 	KSMSIM_TABLE_COUNTERS,
+	KSMSIM_TABLE_MTHP,
 	KSMSIM_TABLE_TRACE,
 	KSMSIM_TABLE_COSTS,
 	KSMSIM_TABLE_INJECT,
@@ -386,6 +395,127 @@ KSMSIM_API int ksmsim_prctl_merge(struct ksmsim *sim, uint32_t pid, bool on, int
  */
 KSMSIM_API int ksmsim_prctl_merge_get(struct ksmsim *sim, uint32_t pid, int64_t *ret);
 
+enum ksmsim_thp_disable {
+	KSMSIM_THP_DISABLE_OFF,
+	KSMSIM_THP_DISABLE_ALL,
+	KSMSIM_THP_DISABLE_EXCEPT_ADVISED, /* PR_THP_DISABLE_EXCEPT_ADVISED */
+};
+/**
+ * ksmsim_prctl_thp_disable() - prctl(PR_SET_THP_DISABLE)
+ * @ret: 0, -EINVAL (the profile has no such mode)
+ * Only future faults and collapses are affected; inherited by fork and exec.
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
+ */
+KSMSIM_API int ksmsim_prctl_thp_disable(struct ksmsim *sim, uint32_t pid,
+					enum ksmsim_thp_disable mode, int64_t *ret);
+
+/* ---- large folios ---- */
+
+/**
+ * ksmsim_split() - split the large folios of a range, as debugfs' split_huge_pages does
+ * @vaddr, @length: bytes, page aligned
+ * @order: of the folios that they are split to; 0: pages
+ * @at: page of the range around which alone they are split, or -1: all of each
+ * @ret: folios split, -EINVAL (the profile cannot do it)
+ * Folios with references beyond their mappings are passed over and not counted.
+ * Source: mm/huge_memory.c:split_huge_pages_pid().
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
+KSMSIM_API int ksmsim_split(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t length,
+			    unsigned order, int64_t at, int64_t *ret);
+/**
+ * ksmsim_shrink() - run the deferred split shrinker over its whole queue
+ * @all: the shrinker of the huge zero folio, too, as "echo 2 > /proc/sys/vm/drop_caches" does;
+ *       otherwise only what memory.force_empty of a memory cgroup does
+ * @ret: folios split
+ * Source: mm/huge_memory.c:deferred_split_scan().
+ * Returns: 0.
+ */
+KSMSIM_API int ksmsim_shrink(struct ksmsim *sim, bool all, int64_t *ret);
+/**
+ * ksmsim_khugepaged() - one wake-up of khugepaged, without a limit by pages_to_scan if @full
+ * @ret: blocks collapsed
+ * @full: goes on until every process was passed once
+ * Source: mm/khugepaged.c:khugepaged_do_scan().
+ * Returns: 0.
+ */
+KSMSIM_API int ksmsim_khugepaged(struct ksmsim *sim, bool full, int64_t *ret);
+/**
+ * ksmsim_mthp_get() - one statistic of the large folios of one order
+ * @order: 2 .. that of a PMD
+ * Returns: 0, -EARGUMENT.
+ */
+KSMSIM_API int ksmsim_mthp_get(struct ksmsim *sim, enum ksmsim_mthp stat, unsigned order,
+			       int64_t *value);
+
+/* ---- policies ---- */
+
+/* Who wants a large folio split. */
+enum ksmsim_split_why {
+	KSMSIM_SPLIT_KSM,	/* to merge one of its pages */
+	KSMSIM_SPLIT_MADVISE,	/* MADV_FREE, COLD, PAGEOUT of a part */
+	KSMSIM_SPLIT_UNDERUSED, /* the shrinker: mostly zero */
+	KSMSIM_SPLIT_PARTIAL,	/* the shrinker: partially mapped */
+	KSMSIM_SPLIT_RECLAIM,	/* reclaim, migration */
+	KSMSIM_SPLIT_EXPLICIT,	/* ksmsim_split() */
+};
+
+/* May KSM split this folio for the page that it wants to merge? The kernel: always. */
+struct ksmsim_split_question {
+	unsigned order;
+	uint32_t mappings; /* of the folio: PMD and PTE mappings */
+	bool zero;	   /* the match is the zero page */
+	/* Pages of the folio that would find a partner in the trees now; looks at each: costly. */
+	uint32_t (*matches)(const struct ksmsim_split_question *question);
+	const void *opaque; /* of the machine */
+};
+
+/* May this zero-filled page of a folio that was just split be replaced by the zero page? The kernel
+ * since 6.12: always; before: never. Asked only where the kernel allows it: single page, not locked. */
+struct ksmsim_zero_remap_question {
+	enum ksmsim_split_why why;
+	bool mergeable;	       /* its mapping is VM_MERGEABLE */
+	bool ksm_runs;	       /* ksm/run is 1 */
+	bool shrink_underused; /* the knob */
+	bool feature;	       /* the profile's kernel does it */
+};
+
+/* Shall a write to a shared PMD-mapped folio copy all of it? The kernel: no, it splits the PMD and
+ * copies one page. If no folio can be had it is the kernel's way all the same. */
+struct ksmsim_cow_question {
+	bool hugepage;	   /* MADV_HUGEPAGE */
+	uint32_t mappings; /* of the folio */
+};
+
+/* Is a folio of @pages pages, of which @zero are zero-filled, underused? The kernel: zero >
+ * max_ptes_none, and never with max_ptes_none = pages - 1. */
+struct ksmsim_underused_question {
+	uint32_t pages, zero;
+	uint64_t max_ptes_none;
+};
+
+/* The seams. An op that is NULL is the kernel's rule. @self is passed through. */
+struct ksmsim_policy {
+	const char *name; /* static; NULL: "kernel" */
+	void *self;
+	bool (*split)(void *self, const struct ksmsim_split_question *question);
+	bool (*zero_remap)(void *self, const struct ksmsim_zero_remap_question *question);
+	bool (*cow_pmd)(void *self, const struct ksmsim_cow_question *question);
+	bool (*underused)(void *self, const struct ksmsim_underused_question *question);
+};
+/**
+ * ksmsim_policy_set() - replace the ops that @policy has
+ * @policy: copied; ops must not call back into @sim; NULL: all back to the kernel's rules
+ * Returns: 0.
+ */
+KSMSIM_API int ksmsim_policy_set(struct ksmsim *sim, const struct ksmsim_policy *policy);
+/**
+ * ksmsim_policy_choose() - one of the policies of policies.def, e.g. "split_min=8"
+ * Only the seam of that policy changes.
+ * Returns: 0, -ENAME.
+ */
+KSMSIM_API int ksmsim_policy_choose(struct ksmsim *sim, const char *text);
+
 /* ---- contents ---- */
 
 enum ksmsim_content_kind {
@@ -573,6 +703,7 @@ struct ksmsim_process {
 	int64_t ksm_merging_pages;
 	int64_t ksm_process_profit; /* bytes */
 	uint64_t rss_anon;	    /* pages */
+	uint64_t anon_huge;	    /* PMD-mapped THPs: smaps AnonHugePages / size */
 	uint64_t nr_ptes;	    /* PTE tables */
 	uint64_t nr_vmas;
 	uint64_t swap_pages;
@@ -616,8 +747,13 @@ struct ksmsim_page {
 	uint32_t mapcount;
 	uint32_t refs;
 	bool writable, dirty, anon_exclusive;
-	bool has_item;				      /* KSM keeps an rmap item for this address */
-	uint32_t checksum;			      /* of the content now */
+	unsigned order;	     /* of the folio */
+	bool pmd_mapped;     /* by a PMD entry of this process */
+	bool huge_zero;	     /* state ZERO: page of the huge zero folio */
+	uint64_t pagemap;    /* as /proc/PID/pagemap shows it, the pfn included */
+	uint64_t kpageflags; /* as /proc/kpageflags, as far as it is modelled: docs/FIDELITY.md */
+	bool has_item;	     /* KSM keeps an rmap item for this address */
+	uint32_t checksum;   /* of the content now */
 	uint32_t item_checksum, item_age, item_skips; /* of the item */
 	unsigned node;
 };

@@ -47,6 +47,11 @@ enum ks_cost {
 	KS_COST_NR
 };
 
+/* hugepages-<size>kB/enabled */
+enum ks_thp_size { KS_THP_SIZE_NEVER, KS_THP_SIZE_INHERIT, KS_THP_SIZE_MADVISE, KS_THP_SIZE_ALWAYS };
+/* knob thp_enabled */
+enum ks_thp_enabled { KS_THP_ALWAYS, KS_THP_MADVISE, KS_THP_NEVER };
+
 struct ks_knobs {
 #define KNOB(name, file, def, min, max, parse, feature, unit, doc) uint64_t name;
 #include "ksmsim/knobs.def"
@@ -64,6 +69,8 @@ struct ks_env {
 	bool feature[KS_FEAT_NR];
 	enum ks_profile profile;
 	uint64_t count[KSMSIM_COUNT_NR];
+	int64_t mthp[KSMSIM_MTHP_NR][KSMSIM_ORDERS]; /* statistics of large folios by order */
+	uint8_t thp_size[KSMSIM_ORDERS];	     /* hugepages-*kB/enabled: enum ks_thp_size */
 	uint64_t cost_ns[KS_COST_NR];
 	uint64_t cost_count[KS_COST_NR];
 	uint64_t inject[KSMSIM_INJECT_NR]; /* simulated failures still to come */
@@ -108,6 +115,11 @@ uint64_t ks_chance(struct ks_env *env, uint64_t below);
 static inline void ks_count(struct ks_env *env, enum ksmsim_counter counter, int64_t by)
 {
 	env->count[counter] += (uint64_t)by;
+}
+
+static inline void ks_mthp(struct ks_env *env, enum ksmsim_mthp stat, unsigned order, int64_t by)
+{
+	env->mthp[stat][order] += by;
 }
 
 static inline void ks_cost_n(struct ks_env *env, enum ks_cost cost, uint64_t n)

@@ -28,7 +28,7 @@ void ks_system_init(struct ks_system *sys, struct ks_env *env, const struct ks_g
 	memset(sys, 0, sizeof(*sys));
 	sys->env = env;
 	ks_contents_init(env, &sys->contents, UINT32_C(1) << geo->page_shift);
-	ks_frames_init(env, &sys->frames, &sys->contents, nr_nodes);
+	ks_frames_init(env, &sys->frames, &sys->contents, nr_nodes, geo->bits[geo->levels - 1]);
 	ks_tables_init(env, &sys->tables, geo);
 	ks_pool_init(&sys->swap, sizeof(struct ks_swap_slot));
 	sys->next_mm_id = 1;

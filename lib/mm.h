@@ -3,7 +3,8 @@
  *
  * Rooms: vma.c (find, split, merge, flags), mmap.c (mmap, munmap, mprotect,
  * brk), mremap.c, madvise.c (all advices and mlock), mm.c (create, fork, exec,
- * exit), zap.c (unmapping pages), swap.c, rmap.c (from frame to its mappings).
+ * exit), zap.c (unmapping pages), swap.c, rmap.c (from frame to its mappings),
+ * pmd.c (PMD entries of huge pages, the huge zero folio), split.c (folio splits).
  *
  * Everything here takes the struct ks_system, which holds what all processes
  * share. Addresses are page numbers (vpn). Results: >= 0 or a negative Linux
@@ -12,6 +13,7 @@
 #ifndef KS_MM_H
 #define KS_MM_H
 
+#include "folio.h"
 #include "pgtable.h"
 
 enum ks_vm_flag {
@@ -66,8 +68,12 @@ struct ks_mm {
 	uint64_t brk_start, brk; /* vpn; 0: no heap yet */
 	uint64_t rss_anon;	 /* MM_ANONPAGES */
 	uint64_t rss_file;
+	uint64_t nr_anon_pmds; /* PMD entries that map anonymous folios: smaps AnonHugePages */
 	uint64_t swap_pages;
 	bool has_pinned; /* MMF_HAS_PINNED: fork must look for pins */
+	bool huge_zero;	 /* MMF_HUGE_ZERO_FOLIO: holds a reference of the huge zero folio */
+	enum ksmsim_thp_disable thp_disable; /* MMF_DISABLE_THP_* */
+	uint32_t khugepaged_slot;	     /* khugepaged's slot, 0 if it does not know the mm */
 	/* KSM's share of the mm */
 	bool merge_any;	   /* MMF_VM_MERGE_ANY */
 	bool registered;   /* MMF_VM_MERGEABLE */
@@ -95,6 +101,14 @@ struct ks_mm_hooks {
 			uint64_t end, bool mergeable, uint32_t *flags);
 	/* mremap moves [start, end) of a VM_MERGEABLE vma: un-merge it first */
 	long (*unmerge)(void *self, struct ks_mm *mm, uint64_t start, uint64_t end);
+	/* khugepaged may take up the mm: @vma just became eligible, if it is: khugepaged_enter_vma().
+	 * @child of a known @parent: khugepaged_fork(). The last user goes: khugepaged_exit(). */
+	void *khugepaged;
+	void (*khugepaged_enter)(void *khugepaged, struct ks_mm *mm, const struct ks_vma *vma);
+	void (*khugepaged_fork)(void *khugepaged, struct ks_mm *child, struct ks_mm *parent);
+	void (*khugepaged_exit)(void *khugepaged, struct ks_mm *mm);
+	/* MADV_COLLAPSE on [start, end) inside one VMA: mm/khugepaged.c:madvise_collapse(); 0 or -errno */
+	long (*collapse)(void *khugepaged, struct ks_mm *mm, uint64_t start, uint64_t end);
 	/* flags of a new mapping of a merge-any mm: mm/ksm.c:ksm_vma_flags(), may register @mm */
 	uint32_t (*vma_flags)(void *self, struct ks_mm *mm, uint32_t flags);
 };
@@ -119,8 +133,11 @@ struct ks_system {
 	uint32_t next_mm_id, next_pid, next_anon_vma;
 	struct ks_file *files; /* [1 .. nr_files] */
 	uint32_t nr_files, room_files;
-	struct ks_pool swap;	  /* struct ks_swap_slot */
-	struct ks_map swap_cache; /* pfn -> slot, of frames with KS_FRAME_SWAPCACHE */
+	struct ks_pool swap;	     /* struct ks_swap_slot */
+	struct ks_map swap_cache;    /* pfn -> slot, of frames with KS_FRAME_SWAPCACHE */
+	bool huge_zero;		     /* the huge zero folio exists */
+	uint32_t huge_zero_refs;     /* mms that hold it */
+	struct ksmsim_policy policy; /* seams; every op is set, by default to the kernel's rule */
 	struct ks_mm_hooks hooks;
 };
 
@@ -258,7 +275,64 @@ static inline bool ks_pte_is_anon(struct ks_pte pte)
 	return (pte.bits & (KS_PTE(PRESENT) | KS_PTE(SPECIAL) | KS_PTE(FILE))) == KS_PTE(PRESENT);
 }
 
+/* ---- pmd.c: PMD entries that map huge pages ---- */
+
+static inline uint64_t ks_pmd_pages(const struct ks_system *sys)
+{
+	return UINT64_C(1) << sys->frames.pmd_order;
+}
+/* First page of the block around @vpn. */
+static inline uint64_t ks_pmd_start(const struct ks_system *sys, uint64_t vpn)
+{
+	return vpn & ~(ks_pmd_pages(sys) - 1);
+}
+/* Maps @folio (of PMD order) at @vpn, whose table is absent or empty; counts it. @bits: KS_PTE(...).
+ * The folio's place (root, index) is the caller's to set. */
+void ks_pmd_map(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint32_t folio,
+		uint32_t bits);
+/* Maps the huge zero folio at @vpn; false: it could not be allocated (counted). */
+bool ks_pmd_map_huge_zero(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn);
+/* The mm's reference of the huge zero folio goes: at exit. */
+void ks_huge_zero_put(struct ks_system *sys, struct ks_mm *mm);
+/* The huge zero folio goes if no mm holds it: its shrinker. */
+void ks_huge_zero_shrink(struct ks_system *sys);
+/* If a PMD entry maps a huge page over @vpn, its table takes over: split_huge_pmd(). The folio stays. */
+void ks_split_pmd(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn);
+/* The same, if @vpn is inside the huge page: the end of a range or VMA cuts it. */
+void ks_split_pmd_at(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn);
+/* Unmaps the huge page that @leaf maps: zap_huge_pmd(). The deposited table goes. */
+void ks_zap_pmd(struct ks_system *sys, struct ks_mm *mm, struct ks_leaf *leaf);
+/* true: the PMD entry maps an anonymous folio, not the huge zero folio */
+static inline bool ks_leaf_is_thp(const struct ks_leaf *leaf)
+{
+	return leaf->huge && !(leaf->pmd.bits & KS_PTE(SPECIAL));
+}
+
+/* ---- split.c ---- */
+
+/*
+ * Split the large folio of page @at into folios of @order (0: pages); @uniform false: only around
+ * @at. The caller holds one reference, got of @at's folio, which it keeps on what @at is then; it
+ * is the only reference that is no mapping, or the split fails.
+ *
+ * Every mapping of every mm is replaced; zero-filled single pages may be replaced by the zero page
+ * (feature split_zero_remap, policy zero_remap); pages that nobody maps are freed.
+ *
+ * Models: mm/huge_memory.c:__folio_split(). Counted as thp_split_page(_failed), mTHP split(_failed).
+ * Returns: 0, -EINVAL (order), -EBUSY (nobody maps it), -EAGAIN (references): then nothing changed.
+ */
+long ks_split_folio(struct ks_system *sys, ks_pfn at, unsigned order, bool uniform,
+		    enum ksmsim_split_why why);
+
 /* ---- rmap.c ---- */
+
+/* Calls @visit for every place that may map the folio, by the VMAs of its anon_vma: mms in the order
+ * of their VMAs' making, @vpn where the folio's first page would be (it may lie outside the VMA);
+ * [start, end) is the part of the folio's range that the VMA covers. */
+void ks_rmap_folio(struct ks_system *sys, const struct ks_folio *folio,
+		   void (*visit)(void *self, struct ks_mm *mm, uint64_t vpn, uint64_t start,
+				 uint64_t end),
+		   void *self);
 
 /* Calls @visit for every present entry of every mm that maps @pfn, by mm id, then address.
  * Costs a walk of all page tables: for rare operations (migration, reclaim). */

@@ -6,6 +6,9 @@
  * one bit plane for each bit, so that the floors above can scan 64 entries at a
  * time. It stays dense until the table goes.
  *
+ * A huge leaf is a PMD entry: one pfn and one set of bits for all. It becomes a
+ * dense one when it is split.
+ *
  * An entry that is none has no bit in any plane and pfn 0, in both forms.
  *
  * The bell rings before the change, with the watch still set, so that the
@@ -40,6 +43,8 @@ static struct ks_pte dense_get(const struct ks_leaf *leaf, unsigned slot)
 
 struct ks_pte ks_leaf_get(const struct ks_leaf *leaf, unsigned slot)
 {
+	if (leaf->huge)
+		return (struct ks_pte){ .pfn = leaf->pmd.pfn + slot, .bits = leaf->pmd.bits };
 	if (leaf->dense)
 		return dense_get(leaf, slot);
 
@@ -51,6 +56,8 @@ struct ks_pte ks_leaf_get(const struct ks_leaf *leaf, unsigned slot)
 
 int ks_leaf_next(const struct ks_leaf *leaf, unsigned slot)
 {
+	if (leaf->huge)
+		return slot < leaf->nr ? (int)slot : -1;
 	if (!leaf->dense) {
 		const unsigned k = small_find(leaf, slot);
 
@@ -158,6 +165,10 @@ static void leaf_put(struct ks_env *env, struct ks_tables *tables, struct ks_lea
 
 void ks_leaf_watch(struct ks_leaf *leaf, unsigned slot, bool on)
 {
+	if (leaf->huge) {
+		leaf->pmd.watched |= on;
+		return;
+	}
 	if (leaf->dense) {
 		uint64_t *word = ks_dense_plane(leaf->all, KS_PTE_WATCHED) + slot / 64;
 		const uint64_t mask = UINT64_C(1) << (slot % 64);
@@ -176,6 +187,8 @@ void ks_leaf_watch(struct ks_leaf *leaf, unsigned slot, bool on)
 
 static bool leaf_watched(const struct ks_leaf *leaf, unsigned slot)
 {
+	if (leaf->huge)
+		return leaf->pmd.watched;
 	if (leaf->dense)
 		return ks_dense_plane(leaf->all, KS_PTE_WATCHED)[slot / 64] >> (slot % 64) & 1;
 	return ks_leaf_get(leaf, slot).bits & KS_PTE(WATCHED);
@@ -231,6 +244,7 @@ void ks_pte_set(struct ks_env *env, struct ks_tables *tables, struct ks_pgtable 
 		pte.pfn = 0;
 
 	struct ks_leaf *leaf = ks_leaf(tables, id);
+	KS_ASSERT(env, !leaf->huge);
 	ring(tables, pt, leaf, slot_of(tables, vpn));
 	leaf_put(env, tables, leaf, slot_of(tables, vpn), pte);
 }
@@ -241,6 +255,104 @@ void ks_pte_unwatch(struct ks_tables *tables, struct ks_pgtable *pt, uint64_t vp
 
 	if (id && ring(tables, pt, ks_leaf(tables, id), slot_of(tables, vpn)))
 		ks_leaf_watch(ks_leaf(tables, id), slot_of(tables, vpn), false);
+}
+
+/* ---- huge leaves ---- */
+
+static unsigned entries_of(const struct ks_tables *tables)
+{
+	return 1u << tables->geo->bits[tables->geo->levels - 1];
+}
+
+struct ks_leaf *ks_pmd_find(const struct ks_tables *tables, const struct ks_pgtable *pt,
+			    uint64_t vpn)
+{
+	const uint32_t id = ks_leaf_find(tables, pt, vpn);
+
+	return id && ks_leaf(tables, id)->huge ? ks_leaf(tables, id) : NULL;
+}
+
+static void ring_all(struct ks_tables *tables, struct ks_pgtable *pt, struct ks_leaf *leaf)
+{
+	if (!leaf->pmd.watched)
+		return;
+	for (unsigned slot = 0; slot < leaf->nr; slot++)
+		ring(tables, pt, leaf, slot);
+	leaf->pmd.watched = false;
+}
+
+void ks_pmd_set(struct ks_env *env, struct ks_tables *tables, struct ks_pgtable *pt, uint64_t vpn,
+		struct ks_pte pte)
+{
+	struct ks_leaf *leaf = ks_leaf(tables, ks_pgnode_populate(env, tables, pt, vpn));
+
+	KS_ASSERT(env, pte.bits & KS_PTE(PRESENT));
+	KS_ASSERT(env, leaf->vpn == vpn);
+	if (leaf->huge) {
+		ring_all(tables, pt, leaf);
+	} else {
+		KS_ASSERT(env, leaf->nr == 0);
+		if (leaf->dense)
+			ks_pool_free(env, &tables->dense, leaf->all_id);
+		leaf->dense = false;
+		leaf->huge = true;
+		leaf->nr = (uint16_t)entries_of(tables);
+		leaf->pmd.watched = false;
+	}
+	leaf->pmd.pfn = pte.pfn;
+	leaf->pmd.bits = pte.bits & ~KS_PTE(WATCHED);
+}
+
+void ks_pmd_change(struct ks_tables *tables, struct ks_pgtable *pt, struct ks_leaf *leaf,
+		   uint32_t bits)
+{
+	KS_ASSERT(tables->env, leaf->huge);
+	ring_all(tables, pt, leaf);
+	leaf->pmd.bits = bits & ~KS_PTE(WATCHED);
+}
+
+static void fill_plane(struct ks_dense *all, enum ks_pte_plane plane, bool on)
+{
+	uint64_t *word = ks_dense_plane(all, plane);
+
+	for (uint32_t i = 0; i < all->words; i++)
+		word[i] = !on		      ? 0
+			  : all->entries < 64 ? (UINT64_C(1) << all->entries) - 1
+					      : UINT64_MAX;
+}
+
+void ks_pmd_split(struct ks_env *env, struct ks_tables *tables, struct ks_pgtable *pt, uint64_t vpn,
+		  struct ks_pte first, uint32_t step)
+{
+	struct ks_leaf *leaf = ks_pmd_find(tables, pt, vpn);
+	const uint32_t id = ks_pool_alloc(env, &tables->dense);
+
+	KS_ASSERT(env, leaf);
+	ring_all(tables, pt, leaf);
+	leaf->all = ks_pool_at(&tables->dense, id);
+	leaf->all_id = id;
+	leaf->huge = false;
+	leaf->dense = true;
+	leaf->all->entries = leaf->nr;
+	leaf->all->words = (leaf->all->entries + 63) / 64;
+	for (unsigned plane = 0; plane < KS_PTE_PLANES; plane++)
+		fill_plane(leaf->all, plane, first.bits >> plane & 1);
+	for (uint32_t i = 0; i < leaf->all->entries; i++)
+		ks_dense_pfn(leaf->all)[i] = first.pfn + i * step;
+}
+
+void ks_pmd_clear(struct ks_env *env, struct ks_tables *tables, struct ks_pgtable *pt, uint64_t vpn)
+{
+	struct ks_leaf *leaf = ks_pmd_find(tables, pt, vpn);
+	uint64_t start;
+
+	KS_ASSERT(env, leaf);
+	ring_all(tables, pt, leaf);
+	start = leaf->vpn;
+	leaf->huge = false;
+	leaf->nr = 0;
+	ks_pgtable_free_range(env, tables, pt, start, start + entries_of(tables), start,
+			      start + entries_of(tables));
 }
 
 /* ---- checks ---- */
@@ -260,6 +372,10 @@ bool ks_leaf_check(const struct ks_tables *tables, const struct ks_leaf *leaf)
 	const unsigned entries = 1u << geo->bits[geo->levels - 1];
 	unsigned nr = 0;
 
+	if (leaf->huge)
+		return !leaf->dense && leaf->nr == entries && leaf->pmd.bits & KS_PTE(PRESENT) &&
+		       !(leaf->pmd.bits & (KS_PTE(NONPRESENT) | KS_PTE(WATCHED))) &&
+		       !(leaf->vpn & (entries - 1));
 	if (!leaf->dense) {
 		for (unsigned k = 0; k < leaf->nr && k < KS_LEAF_SMALL; k++) {
 			if (leaf->small.slot[k] >= entries ||

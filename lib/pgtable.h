@@ -10,6 +10,11 @@
  * also when it is empty: nr_tables is the kernel's count, and what a walk reads
  * is computed from the shape, never by visiting empty entries.
  *
+ * A PMD entry that maps a THP is the leaf below it in its huge form: the PTE table
+ * that the kernel deposits with such an entry is that leaf, and counted as a table.
+ * Readers see it as all its PTEs, one after the other, each with the bits of the
+ * PMD; writers must split it first (ks_pmd_split()) or change it as a whole.
+ *
  * Each leaf has an id for life and carries one word of the floor above
  * (`upper`). An entry can be *watched* by that floor: a software bit of the
  * entry that any change of the entry clears, after ringing the bell.
@@ -54,15 +59,20 @@ struct ks_pte {
 struct ks_leaf {
 	uint64_t vpn;	/* of entry 0 */
 	uint32_t upper; /* word of the floor above; 0 at first, never touched here after */
-	uint16_t nr;	/* entries that are not none */
+	uint16_t nr;	/* entries that are not none; huge: all */
 	bool dense;
-	bool unused;
+	bool huge; /* a PMD entry maps a huge page; never dense then */
 	union {
 		struct {
 			uint32_t pfn[KS_LEAF_SMALL];
 			uint16_t slot[KS_LEAF_SMALL]; /* ascending */
 			uint8_t bits[KS_LEAF_SMALL];  /* KS_PTE(...) */
 		} small;
+		struct {
+			uint32_t pfn;  /* of the first page */
+			uint32_t bits; /* KS_PTE(...), without WATCHED */
+			bool watched;  /* the bell rings for any page of it */
+		} pmd;
 		struct {
 			struct ks_dense *all;
 			uint32_t all_id; /* of `all` in its pool */
@@ -115,7 +125,7 @@ void ks_pgtable_init(struct ks_env *env, struct ks_tables *tables, struct ks_pgt
 void ks_pgtable_destroy(struct ks_env *env, struct ks_tables *tables, struct ks_pgtable *pt);
 
 struct ks_pte ks_pte_get(const struct ks_tables *tables, const struct ks_pgtable *pt, uint64_t vpn);
-/* Sets (or with bits 0 clears) the entry, building tables as needed (not for a clear). Rings the
+/* Sets (or with bits 0 clears) the entry, which is not of a huge leaf, building tables as needed (not for a clear). Rings the
  * bell first if the old entry was watched; the new one is watched only if @pte says so. */
 void ks_pte_set(struct ks_env *env, struct ks_tables *tables, struct ks_pgtable *pt, uint64_t vpn,
 		struct ks_pte pte);
@@ -136,8 +146,28 @@ static inline struct ks_leaf *ks_leaf(const struct ks_tables *tables, uint32_t i
 struct ks_pte ks_leaf_get(const struct ks_leaf *leaf, unsigned slot);
 /* First slot >= @slot whose entry is not none, or -1. */
 int ks_leaf_next(const struct ks_leaf *leaf, unsigned slot);
-/* Set or clear the watch of a present entry, without ringing. */
+/* Set or clear the watch of a present entry, without ringing. A huge leaf has one watch for all: it
+ * rings for whatever page changes, only setting works, and ks_leaf_get() does not show it. */
 void ks_leaf_watch(struct ks_leaf *leaf, unsigned slot, bool on);
+
+/* ---- PMD entries that map a huge page ---- */
+
+/* The huge leaf of @vpn, or NULL. */
+struct ks_leaf *ks_pmd_find(const struct ks_tables *tables, const struct ks_pgtable *pt,
+			    uint64_t vpn);
+/* Maps a huge page at @vpn (aligned): @pte is its first page. Where there is a table its entries are
+ * none, or it is huge already; otherwise one is made (the deposit). Rings for every page. */
+void ks_pmd_set(struct ks_env *env, struct ks_tables *tables, struct ks_pgtable *pt, uint64_t vpn,
+		struct ks_pte pte);
+/* New bits for the huge page that @leaf maps. Rings for every page. */
+void ks_pmd_change(struct ks_tables *tables, struct ks_pgtable *pt, struct ks_leaf *leaf,
+		   uint32_t bits);
+/* The deposited table takes over: entry i maps @first.pfn + i * @step. Rings for every page. */
+void ks_pmd_split(struct ks_env *env, struct ks_tables *tables, struct ks_pgtable *pt, uint64_t vpn,
+		  struct ks_pte first, uint32_t step);
+/* The huge page at @vpn is unmapped and the deposited table freed; upper tables stay. */
+void ks_pmd_clear(struct ks_env *env, struct ks_tables *tables, struct ks_pgtable *pt,
+		  uint64_t vpn);
 
 /*
  * free_pgtables(): after the entries of [start, end) were zapped, free the

@@ -317,6 +317,10 @@ static unsigned leaf_hits(const struct ks_leaf *leaf, unsigned first, unsigned l
 	unsigned nr = 0;
 
 	*on_last = false;
+	if (leaf->huge) {
+		*on_last = (leaf->pmd.bits & HIT_MASK) == KS_PTE(PRESENT);
+		return *on_last ? last - first + 1 : 0;
+	}
 	if (!leaf->dense) {
 		for (unsigned k = 0; k < leaf->nr; k++) {
 			const unsigned slot = leaf->small.slot[k];
@@ -369,6 +373,10 @@ static void cost_table(struct cost *cost, unsigned level, uint32_t id, uint64_t 
 	const struct ks_geometry *geo = cost->tables->geo;
 	const unsigned shift = geo->shift[level];
 
+	if (level == geo->levels - 1 && ks_leaf(cost->tables, id)->huge) {
+		cost_leaf(cost, ks_leaf(cost->tables, id), from, to);
+		return;
+	}
 	cost->sum.range += ((to - 1) >> shift) - (from >> shift) + 1;
 	cost->sum.per_address += to - from;
 	if (level == geo->levels - 1) {

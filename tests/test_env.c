@@ -227,7 +227,7 @@ static void use_all(struct ks_env *env, struct ks_contents *contents, struct ks_
 	ptr = ks_alloc(env, 10);
 	ptr = ks_realloc(env, ptr, 1000);
 	ks_contents_init(env, contents, 4096);
-	ks_frames_init(env, frames, contents, 2);
+	ks_frames_init(env, frames, contents, 2, 9);
 	for (uint32_t i = 0; i < 4096; i++)
 		page[i] = (uint8_t)test_random(&chance);
 	for (uint32_t i = 0; i < 200; i++) {

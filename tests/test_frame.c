@@ -27,7 +27,7 @@ static struct world *world_new(unsigned nr_nodes)
 	ks_env_init(&world->env, NULL, KS_PROFILE_V6_18, 0);
 	world->env.out = &world->out;
 	ks_contents_init(&world->env, &world->contents, 4096);
-	ks_frames_init(&world->env, &world->frames, &world->contents, nr_nodes);
+	ks_frames_init(&world->env, &world->frames, &world->contents, nr_nodes, 9);
 	return world;
 }
 
