@@ -5,7 +5,7 @@
 set -eu
 
 for_run="gcc cmake ninja-build pkg-config libc6-dev libxxhash-dev libjemalloc-dev
-	libjansson-dev liblua5.4-dev python3"
+	libjansson-dev liblua5.4-dev libsqlite3-dev python3"
 for_test="git binutils libcmocka-dev clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
 	valgrind"
 

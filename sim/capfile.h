@@ -252,12 +252,10 @@ struct sim_capwriter;
 
 /**
  * sim_capwriter_open() - begin a capture
- * @path: must stay until the end; appears, or is replaced, with sim_capwriter_commit()
- *
- * The file is written under no name, in the directory of @path: whatever ends the program
- * leaves nothing behind.
+ * @near: a path; what is written before the end goes to the directory of it, under no name,
+ * so that whatever ends the program leaves nothing behind
  */
-int sim_capwriter_open(const char *path, char *why, size_t size, struct sim_capwriter **out);
+int sim_capwriter_open(const char *near, char *why, size_t size, struct sim_capwriter **out);
 const char *sim_capwriter_error(const struct sim_capwriter *writer);
 
 /*
@@ -265,7 +263,7 @@ const char *sim_capwriter_error(const struct sim_capwriter *writer);
  * The meta keys PAGE, CHECKSUMS and both ZERO ones come before the first page.
  */
 int sim_capwriter_meta(struct sim_capwriter *writer, const char *key, const char *value);
-/* the next round; @duration_ns may be set later, by the same number again */
+/* the next round, or what is known by now of the last one */
 int sim_capwriter_round(struct sim_capwriter *writer, uint32_t round,
 			const struct sim_cap_round *what);
 /* @process: out: 0, 1, ... */
@@ -282,9 +280,9 @@ int sim_capwriter_figures(struct sim_capwriter *writer, uint32_t process, uint32
 			  const struct sim_cap_figures *figures);
 int sim_capwriter_trouble(struct sim_capwriter *writer, const struct sim_cap_trouble *trouble);
 
-/** sim_capwriter_commit() - the file gets its name; then only sim_capwriter_free() */
-int sim_capwriter_commit(struct sim_capwriter *writer);
-/* Without a commit before nothing remains. NULL is allowed. */
+/** sim_capwriter_commit() - the whole file to @out; then only sim_capwriter_free() */
+int sim_capwriter_commit(struct sim_capwriter *writer, FILE *out);
+/* NULL is allowed. */
 void sim_capwriter_free(struct sim_capwriter *writer);
 
 #endif
