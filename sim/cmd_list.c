@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "cli.h"
+#include "doctor.h"
 #include "sim.h"
 
 static const struct ksmsim_row *profiles(size_t *nr)
@@ -76,6 +77,7 @@ static const struct list {
 	{ "operations", sim_operations, "what a scenario can do" },
 	{ "allocations", allocations, "what inject can make fail" },
 	{ "geometries", geometries, "page-table shapes" },
+	{ "findings", sim_findings, "what doctor can find" },
 	{ "errors", errors, "what the library can refuse" },
 };
 #define NR_LISTS (sizeof(lists) / sizeof(*lists))

@@ -17,6 +17,8 @@ static const struct cli_command commands[] = {
 	{ "replay", cmd_replay, "RECORDING...", "compare the model with recordings" },
 	{ "calibrate", cmd_calibrate, "[-o FILE] [--runs N]",
 	  "measure the cost table on the running kernel" },
+	{ "doctor", cmd_doctor, "[FILE...] [--json]",
+	  "what is wrong with KSM on this host, or in a paste" },
 	{ "list", cmd_list, "[NAME] [--json]",
 	  "profiles, features, knobs, counters, operations, ..." },
 };
