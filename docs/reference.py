@@ -28,6 +28,9 @@ SECTIONS = [
     ("counters", "Counters", "*file* is where the kernel shows the figure; `model` is what only the "
      "model can count.",
      [("counter", 0), ("file", 2), ("unit", 4), ("feature", 3), ("meaning", 5)]),
+    ("mthp", "Statistics of large folios", "Below `transparent_hugepage/hugepages-<size>kB/stats/`, for each "
+     "size of 4 pages up to a PMD, where the kernel has sizes below that of a PMD.",
+     [("statistic", 0), ("feature", 1), ("meaning", 2)]),
     ("trace", "Tracepoints", "In the order and with the fields of the kernel.",
      [("event", 0), ("fields", 2), ("meaning", 3)]),
     ("costs", "Costs", "What each primitive costs in modelled time. Counts are exact; times are "
@@ -35,6 +38,9 @@ SECTIONS = [
      [("primitive", 0), ("ns", 1), ("meaning", 2)]),
     ("inject", "Injected failures", "Allocations of the simulated kernel that can be made to fail.",
      [("name", 0), ("meaning", 1)]),
+    ("policies", "Policies", "Rules other than the kernel's, as `name=value`; `ksmsim_policy_choose()` and the "
+     "operation `policy` take them.",
+     [("name", 1), ("value", 2), ("meaning", 3)]),
     ("sim/ops", "Operations", "What a scenario can do; see [SCENARIOS.md](SCENARIOS.md) for the words.",
      [("operation", 0), ("arguments", 1), ("meaning", 2)]),
     ("sim/figures", "Figures of a process", "What `expect P.NAME=VALUE` can ask.",
@@ -51,7 +57,7 @@ FIELD_LETTERS = {"m": "mm", "a": "vaddr", "p": "pfn", "k": "has_ksm_page", "e": 
                  "r": "rmap_items", "t": "scan_time", "n": "pages_to_scan", "c": "cpu_percent"}
 
 CODE_HEADINGS = {"profile", "feature", "file", "counter", "event", "primitive", "name", "advice",
-                 "geometry", "error", "where", "operation", "arguments", "figure"}
+                 "geometry", "error", "where", "operation", "arguments", "figure", "statistic", "value"}
 
 
 def feature_columns():

@@ -98,6 +98,7 @@ enum ksmsim_table {
 	KSMSIM_TABLE_INJECT,
 	KSMSIM_TABLE_GEOMETRIES,
 	KSMSIM_TABLE_ADVICES,
+	KSMSIM_TABLE_POLICIES,
 	KSMSIM_TABLE_NR
 };
 
@@ -415,7 +416,7 @@ KSMSIM_API int ksmsim_prctl_thp_disable(struct ksmsim *sim, uint32_t pid,
  * ksmsim_split() - split the large folios of a range, as debugfs' split_huge_pages does
  * @vaddr, @length: bytes, page aligned
  * @order: of the folios that they are split to; 0: pages
- * @at: page of the range around which alone they are split, or -1: all of each
+ * @at: page of each folio around which alone it is split, or -1: all of it
  * @ret: folios split, -EINVAL (the profile cannot do it)
  * Folios with references beyond their mappings are passed over and not counted.
  * Source: mm/huge_memory.c:split_huge_pages_pid().
@@ -740,6 +741,7 @@ enum ksmsim_page_state {
 	KSMSIM_PAGE_KSM_ZERO, /* the zero page, placed by KSM */
 	KSMSIM_PAGE_FILE,
 	KSMSIM_PAGE_SWAP,
+	KSMSIM_PAGE_GUARD, /* MADV_GUARD_INSTALL */
 };
 struct ksmsim_page {
 	enum ksmsim_page_state state;

@@ -54,7 +54,7 @@ static const char *const page_names[] = {
 	[KSMSIM_PAGE_NONE] = "none", [KSMSIM_PAGE_ANON] = "anon",
 	[KSMSIM_PAGE_KSM] = "ksm",   [KSMSIM_PAGE_ZERO] = "zero",
 	[KSMSIM_PAGE_FILE] = "file", [KSMSIM_PAGE_KSM_ZERO] = "ksm_zero",
-	[KSMSIM_PAGE_SWAP] = "swap",
+	[KSMSIM_PAGE_SWAP] = "swap", [KSMSIM_PAGE_GUARD] = "guard",
 };
 
 static void dump_page(const struct dump *dump, uint32_t pid, uint64_t vpn)

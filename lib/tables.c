@@ -57,6 +57,16 @@ static const struct ksmsim_row advices[] = {
 #include "ksmsim/advices.def"
 };
 
+static const struct ksmsim_row mthp[] = {
+#define MTHP(name, feature, doc) { #name, "hugepages-*kB/stats/" #name, "NUMBER", doc },
+#include "ksmsim/mthp.def"
+};
+
+static const struct ksmsim_row policies[] = {
+#define POLICY(seam, name, value, doc) { #name, #seam, value, doc },
+#include "ksmsim/policies.def"
+};
+
 #define TABLE(rows)                                    \
 	{                                              \
 		rows, sizeof(rows) / sizeof((rows)[0]) \
@@ -66,11 +76,18 @@ static const struct {
 	const struct ksmsim_row *rows;
 	size_t nr;
 } tables[KSMSIM_TABLE_NR] = {
-	[KSMSIM_TABLE_ERRORS] = TABLE(errors),	       [KSMSIM_TABLE_PROFILES] = TABLE(profiles),
-	[KSMSIM_TABLE_FEATURES] = TABLE(features),     [KSMSIM_TABLE_KNOBS] = TABLE(knobs),
-	[KSMSIM_TABLE_COUNTERS] = TABLE(counters),     [KSMSIM_TABLE_TRACE] = TABLE(trace),
-	[KSMSIM_TABLE_COSTS] = TABLE(costs),	       [KSMSIM_TABLE_INJECT] = TABLE(inject),
-	[KSMSIM_TABLE_GEOMETRIES] = TABLE(geometries), [KSMSIM_TABLE_ADVICES] = TABLE(advices),
+	[KSMSIM_TABLE_ERRORS] = TABLE(errors),
+	[KSMSIM_TABLE_PROFILES] = TABLE(profiles),
+	[KSMSIM_TABLE_FEATURES] = TABLE(features),
+	[KSMSIM_TABLE_KNOBS] = TABLE(knobs),
+	[KSMSIM_TABLE_COUNTERS] = TABLE(counters),
+	[KSMSIM_TABLE_TRACE] = TABLE(trace),
+	[KSMSIM_TABLE_COSTS] = TABLE(costs),
+	[KSMSIM_TABLE_INJECT] = TABLE(inject),
+	[KSMSIM_TABLE_GEOMETRIES] = TABLE(geometries),
+	[KSMSIM_TABLE_ADVICES] = TABLE(advices),
+	[KSMSIM_TABLE_MTHP] = TABLE(mthp),
+	[KSMSIM_TABLE_POLICIES] = TABLE(policies),
 };
 
 const struct ksmsim_row *ksmsim_table_rows(enum ksmsim_table table, size_t *nr)

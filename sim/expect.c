@@ -357,7 +357,8 @@ static int frame_of(struct expectation *e, struct sim_word word, bool *present, 
 		error = page_at(e->run, process, range.vaddr, &page);
 	if (error)
 		return error;
-	*present = page.state != KSMSIM_PAGE_NONE && page.state != KSMSIM_PAGE_SWAP;
+	*present = page.state != KSMSIM_PAGE_NONE && page.state != KSMSIM_PAGE_SWAP &&
+		   page.state != KSMSIM_PAGE_GUARD;
 	*pfn = page.pfn;
 	return 0;
 }

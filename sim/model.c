@@ -178,6 +178,18 @@ static int do_prctl(struct model *model, uint32_t pid, const struct sim_op *op, 
 	return ksmsim_prctl_merge(model->sim, pid, op->choice == SIM_PRCTL_on, result);
 }
 
+static int do_thpdisable(struct model *model, uint32_t pid, const struct sim_op *op,
+			 int64_t *result)
+{
+	static const enum ksmsim_thp_disable modes[] = {
+		[SIM_THPDISABLE_off] = KSMSIM_THP_DISABLE_OFF,
+		[SIM_THPDISABLE_all] = KSMSIM_THP_DISABLE_ALL,
+		[SIM_THPDISABLE_except_advised] = KSMSIM_THP_DISABLE_EXCEPT_ADVISED,
+	};
+
+	return ksmsim_prctl_thp_disable(model->sim, pid, modes[op->choice], result);
+}
+
 static int do_pin(struct model *model, uint32_t pid, const struct sim_op *op, int64_t *result)
 {
 	static const enum ksmsim_pin hows[] = {
@@ -316,6 +328,8 @@ static int execute_process(struct model *model, const struct sim_op *op, int64_t
 		return ksmsim_madvise(sim, pid, op->vaddr, op->length, op->advice, result);
 	case SIM_OP_prctl:
 		return do_prctl(model, pid, op, result);
+	case SIM_OP_thpdisable:
+		return do_thpdisable(model, pid, op, result);
 	default:
 		return execute_access(model, op, result);
 	}
@@ -331,6 +345,7 @@ static int model_execute(struct sim_backend *backend, const struct sim_op *op, i
 	case SIM_OP_proc:
 		return do_proc(model, op);
 	case SIM_OP_ksm:
+	case SIM_OP_thp:
 		return write_file(model, op->file, op->text, result);
 	case SIM_OP_step:
 	case SIM_OP_scan:

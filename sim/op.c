@@ -18,6 +18,7 @@
 #include "run.h"
 
 #define NODES_MAX 16u
+#define THP_DIRECTORY "transparent_hugepage/"
 
 struct parse {
 	struct sim_run *run;
@@ -270,6 +271,45 @@ static int parse_file(struct parse *p, struct sim_word word)
 	return p->op->file ? 0 : sim_fail(p->run, KSMSIM_ENOMEM);
 }
 
+/* i-th file of huge pages that is neither of one size nor a statistic */
+static const char *thp_file(const void *self, size_t i)
+{
+	static const char *const files[] = {
+#define KNOB(name, file, def, min, max, parse, feature, unit, doc) file,
+#include "ksmsim/knobs.def"
+#define COUNTER(name, kind, file, feature, unit, doc) file,
+#include "ksmsim/counters.def"
+	};
+	size_t k;
+
+	(void)self;
+	for (k = 0; k < sizeof(files) / sizeof(*files); k++)
+		if (!strncmp(files[k], THP_DIRECTORY, sizeof(THP_DIRECTORY) - 1) && !i--)
+			return files[k] + sizeof(THP_DIRECTORY) - 1;
+	return NULL;
+}
+
+/* The path may be given from the directory on, or by the name of the knob. */
+static int parse_thpfile(struct parse *p, struct sim_word word)
+{
+	static const size_t skip = sizeof(THP_DIRECTORY) - 1;
+	char path[SIM_NAME_MAX + sizeof(THP_DIRECTORY)];
+	const char *guess;
+	int length;
+
+	p->op->file = sim_file_of(word);
+	if (p->op->file && !strncmp(p->op->file, THP_DIRECTORY, skip))
+		return 0;
+	if (word.length > skip && !memcmp(word.text, THP_DIRECTORY, skip))
+		word = (struct sim_word){ word.text + skip, word.length - skip };
+	guess = nearest(word, thp_file, NULL);
+	if ((guess && !sim_word_is(word, guess)) || word.length > SIM_NAME_MAX)
+		return refuse_name(p->run, word, "file of huge pages", guess);
+	length = snprintf(path, sizeof(path), THP_DIRECTORY "%.*s", SIM_WORD_ARG(word));
+	p->op->file = sim_world_intern(&p->run->world, (struct sim_word){ path, (size_t)length });
+	return p->op->file ? 0 : sim_fail(p->run, KSMSIM_ENOMEM);
+}
+
 static int parse_what(struct parse *p, struct sim_word word)
 {
 	size_t row;
@@ -292,6 +332,38 @@ static int parse_feature(struct parse *p, struct sim_word word)
 				  "a feature must be set before the first process");
 	p->op->feature = sim_table_name(&table, row);
 	return 0;
+}
+
+/* Whether the value fits the policy is the library's to say. */
+static int parse_policy(struct parse *p, struct sim_word word)
+{
+	const char *equals = memchr(word.text, '=', word.length);
+	struct sim_word name = word;
+	size_t row;
+	int error;
+
+	if (!equals)
+		return refuse_word(p, word, "has no value");
+	name.length = (size_t)(equals - word.text);
+	error = parse_row(p, name, KSMSIM_TABLE_POLICIES, "policy", &row);
+	if (error)
+		return error;
+	p->op->policy = sim_world_intern(&p->run->world, word);
+	return p->op->policy ? 0 : sim_fail(p->run, KSMSIM_ENOMEM);
+}
+
+static int parse_order(struct parse *p, struct sim_word word)
+{
+	uint64_t order;
+	const int error = number_into(p, word, KSMSIM_ORDERS - 1, &order);
+
+	p->op->order = error ? 0 : (unsigned)order;
+	return error;
+}
+
+static int parse_index(struct parse *p, struct sim_word word)
+{
+	return number_into(p, word, (1u << (KSMSIM_ORDERS - 1)) - 1, &p->op->index);
 }
 
 static int parse_geometry(struct parse *p, struct sim_word word)
@@ -322,6 +394,10 @@ static const struct kind {
 	  parse_content },
 	{ "ADVICE", "an advice", parse_advice },
 	{ "FILE", "a file of /sys/kernel/mm/ksm", parse_file },
+	{ "THPFILE", "a file of /sys/kernel/mm/transparent_hugepage", parse_thpfile },
+	{ "ORDER", "the order of a folio: it has 2^order pages", parse_order },
+	{ "INDEX", "the number of a page in its folio", parse_index },
+	{ "POLICY", "a policy: NAME=VALUE", parse_policy },
 	{ "WHAT", "a kind of allocation", parse_what },
 	{ "FEATURE", "a feature", parse_feature },
 	{ "NUMBER", "a number", parse_number },

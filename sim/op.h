@@ -23,8 +23,9 @@ enum sim_option_bit {
 };
 #define SIM_OPTION(name) (1u << SIM_OPTION_BIT_##name)
 
-enum { SIM_PROT_none, SIM_PROT_r, SIM_PROT_rw };		 /* choice of mprotect, mmap */
-enum { SIM_PRCTL_on, SIM_PRCTL_off, SIM_PRCTL_get };		 /* choice of prctl */
+enum { SIM_PROT_none, SIM_PROT_r, SIM_PROT_rw };     /* choice of mprotect, mmap */
+enum { SIM_PRCTL_on, SIM_PRCTL_off, SIM_PRCTL_get }; /* choice of prctl */
+enum { SIM_THPDISABLE_off, SIM_THPDISABLE_all, SIM_THPDISABLE_except_advised };
 enum { SIM_PIN_get, SIM_PIN_read, SIM_PIN_write, SIM_PIN_held }; /* choice of pin */
 
 struct sim_op {
@@ -41,6 +42,8 @@ struct sim_op {
 	uint64_t at;		/* bytes: at= */
 	uint64_t offset;	/* bytes in a page */
 	uint64_t number;	/* VALUE, PAGES, NUMBER */
+	unsigned order;		/* of folios: order= */
+	uint64_t index;		/* of a page in its folio: page= */
 	uint64_t times;
 	uint64_t ns;
 	unsigned node; /* NODE, or how many: NODES */
@@ -50,8 +53,9 @@ struct sim_op {
 	const char *file; /* below /sys/kernel/mm */
 	const char *feature;
 	const char *geometry;
-	const char *text; /* rest of the line; not kept */
-	const char *line; /* the whole operation, terminated; not kept */
+	const char *policy; /* interned: NAME=VALUE */
+	const char *text;   /* rest of the line; not kept */
+	const char *line;   /* the whole operation, terminated; not kept */
 };
 
 /* One line cut into words; @text is terminated and has no comment. */

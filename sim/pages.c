@@ -101,7 +101,7 @@ static int look_at(struct writer *w, const struct ksmsim_page *page, struct look
 	static const char states[] = {
 		[KSMSIM_PAGE_NONE] = '-', [KSMSIM_PAGE_ANON] = 'a',	[KSMSIM_PAGE_KSM] = 'k',
 		[KSMSIM_PAGE_ZERO] = 'z', [KSMSIM_PAGE_KSM_ZERO] = 'Z', [KSMSIM_PAGE_FILE] = 'f',
-		[KSMSIM_PAGE_SWAP] = 's',
+		[KSMSIM_PAGE_SWAP] = 's', [KSMSIM_PAGE_GUARD] = 'g',
 	};
 	enum ksmsim_page_state state = page->state;
 
@@ -295,8 +295,8 @@ void sim_pages_at(const char *text, uint64_t page, char *buf, size_t size)
 	static const struct {
 		char letter;
 		const char *word;
-	} words[] = { { '-', "none" },	   { 'a', "anon" }, { 'k', "ksm" }, { 'z', "zero" },
-		      { 'Z', "ksm_zero" }, { 'f', "file" }, { 's', "swap" } };
+	} words[] = { { '-', "none" },	   { 'a', "anon" }, { 'k', "ksm" },  { 'z', "zero" },
+		      { 'Z', "ksm_zero" }, { 'f', "file" }, { 's', "swap" }, { 'g', "guard" } };
 	struct reader r = { .at = text };
 	struct look look;
 	size_t i;
