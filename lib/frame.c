@@ -296,6 +296,16 @@ void ks_lru_mlock_new(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 		drain_mlock(env, frames);
 }
 
+void ks_lru_add_large(struct ks_env *env, struct ks_frames *frames, bool locked)
+{
+	if (!env->knob.lru_drain)
+		return;
+	if (locked)
+		drain_mlock(env, frames);
+	else
+		drain_added(env, frames);
+}
+
 void ks_lru_lazyfree(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 {
 	const uint32_t flags = KS_FRAME_LAZYFREE | KS_FRAME_SWAPCACHE | KS_FRAME_LRU_BATCH;

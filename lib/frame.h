@@ -175,6 +175,9 @@ void ks_frame_set_content(struct ks_env *env, struct ks_frames *frames, ks_pfn p
 void ks_lru_mlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
 /* The same for a frame made for a locked VMA, instead of the LRU add batch: mlock_new_folio() */
 void ks_lru_mlock_new(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
+/* A new large folio waits in no batch, but takes along what waits in the one it would be in:
+ * folio_batch_add_and_move(), or for a locked VMA mlock_new_folio(). Only with knob lru_drain. */
+void ks_lru_add_large(struct ks_env *env, struct ks_frames *frames, bool locked);
 /* MADV_FREE: KS_FRAME_LAZYFREE once the batch is drained. Models: folio_mark_lazyfree(). */
 void ks_lru_lazyfree(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
 /* lru_add_drain_all(): all batches */

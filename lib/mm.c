@@ -31,6 +31,7 @@ void ks_system_init(struct ks_system *sys, struct ks_env *env, const struct ks_g
 	ks_frames_init(env, &sys->frames, &sys->contents, nr_nodes, geo->bits[geo->levels - 1]);
 	ks_tables_init(env, &sys->tables, geo);
 	ks_pool_init(&sys->swap, sizeof(struct ks_swap_slot));
+	env->thp_size[sys->frames.pmd_order] = KS_THP_SIZE_INHERIT;
 	sys->next_mm_id = 1;
 	sys->next_pid = 1;
 	sys->next_anon_vma = 1;
