@@ -104,12 +104,16 @@ def recorded(areas, kernels):
 def masked():
     yield "## Masked"
     yield ""
-    yield "What no model can know is not compared, by name; a report counts each use."
-    yield ""
-    yield "| mask | what | reason |"
-    yield "|---|---|---|"
-    for name, what, reason in tables.table("sim/masks"):
-        yield f"| `{name}` | `{what}` | {reason} |"
+    rows = tables.table("sim/masks")
+    if rows:
+        yield "What no model can know is not compared, by name; a report counts each use."
+        yield ""
+        yield "| mask | what | reason |"
+        yield "|---|---|---|"
+        for name, what, reason in rows:
+            yield f"| `{name}` | `{what}` | {reason} |"
+    else:
+        yield "Nothing: all that a kernel shows is compared."
     yield ""
     yield ("The LRU batches of the CPUs are drained after every operation, on both sides. A scenario "
            "about what is in them runs without that, on one CPU.")

@@ -22,8 +22,8 @@
  *
  * Models: mm/swap.c:folio_add_lru(), folio_mark_lazyfree(), lru_add_drain();
  * mm/mlock.c:mlock_folio(), munlock_folio(); mm/gup.c:try_grab_folio().
- * Differs: the batch of pages to activate is missing; what it holds are new KSM
- * pages whose memory was populated rather than written. So are pages of files.
+ * Differs: the batch of pages to activate is missing, which holds new KSM pages
+ * that were populated, not written first; files fill no place in the mlock batch.
  */
 #include "folio.h"
 

@@ -18,7 +18,9 @@
 static const struct sim_mask_row mask_rows[] = {
 #define MASK(name, what, reason) { #name, what, reason },
 #include "masks.def"
+	{ NULL, NULL, NULL },
 };
+_Static_assert(sizeof(mask_rows) / sizeof(*mask_rows) <= SIM_MASKS_MAX + 1, "room for all masks");
 
 const struct sim_mask_row *sim_masks(void)
 {
@@ -28,6 +30,7 @@ const struct sim_mask_row *sim_masks(void)
 bool sim_compare_init(struct sim_compare *compare)
 {
 	memset(compare, 0, sizeof(*compare));
+	compare->masks = mask_rows;
 	compare->views[0] = json_pack("{s{}s{}s{}}", "counters", "processes", "pages");
 	compare->views[1] = json_pack("{s{}s{}s{}}", "counters", "processes", "pages");
 	compare->told = json_object();
@@ -56,8 +59,8 @@ static bool is_masked(struct sim_compare *compare, const char *op, const char *f
 	const char *what, *colon;
 	size_t i;
 
-	for (i = 0; i < SIM_MASK_NR; i++) {
-		what = mask_rows[i].what;
+	for (i = 0; compare->masks[i].name; i++) {
+		what = compare->masks[i].what;
 		colon = strchr(what, ':');
 		if (!fits(what, (size_t)(colon - what), op, name) ||
 		    !fits(colon + 1, strlen(colon + 1), field, strlen(field)))

@@ -12,22 +12,20 @@
 
 #include "mem.h"
 
-enum sim_mask {
-#define MASK(name, what, reason) SIM_MASK_##name,
-#include "masks.def"
-	SIM_MASK_NR
-};
+#define SIM_MASKS_MAX 16u
 
 struct sim_mask_row {
 	const char *name, *what, *reason;
 };
+/* The rows of masks.def; the last one has no name. */
 const struct sim_mask_row *sim_masks(void);
 
 struct sim_compare {
 	json_t *views[2]; /* {"counters":{},"processes":{},"pages":{}} */
 	json_t *told;	  /* fields that differ now: name -> the two values */
-	uint64_t masked[SIM_MASK_NR];
-	uint64_t values; /* compared so far */
+	const struct sim_mask_row *masks;
+	uint64_t masked[SIM_MASKS_MAX]; /* how often, by row */
+	uint64_t values;		/* compared so far */
 };
 
 /* false: no memory */

@@ -129,7 +129,7 @@ static json_t *masks_json(const uint64_t *masked)
 	json_t *object = json_object();
 	size_t i;
 
-	for (i = 0; i < SIM_MASK_NR; i++)
+	for (i = 0; sim_masks()[i].name; i++)
 		if (masked[i])
 			json_object_set_new(object, sim_masks()[i].name,
 					    json_integer((json_int_t)masked[i]));
@@ -177,7 +177,7 @@ void sim_verdicts_add(struct sim_verdicts *all, const struct sim_lockstep *l)
 	all->runs[sim_verdict_of(l)]++;
 	all->operations += l->operations;
 	all->values += l->compare.values;
-	for (i = 0; i < SIM_MASK_NR; i++)
+	for (i = 0; sim_masks()[i].name; i++)
 		all->masked[i] += l->compare.masked[i];
 }
 
@@ -191,7 +191,7 @@ void sim_verdicts_print(const struct sim_verdicts *all, FILE *out)
 		" refused; %" PRIu64 " operations, %" PRIu64 " values compared\n",
 		runs[SIM_SAME], runs[SIM_DIFFERENT], runs[SIM_SKIPPED], runs[SIM_REFUSED],
 		all->operations, all->values);
-	for (i = 0; i < SIM_MASK_NR; i++)
+	for (i = 0; sim_masks()[i].name; i++)
 		if (all->masked[i])
 			fprintf(out, "masked %" PRIu64 " times by %s (%s): %s\n", all->masked[i],
 				sim_masks()[i].name, sim_masks()[i].what, sim_masks()[i].reason);
