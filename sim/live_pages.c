@@ -71,18 +71,19 @@ static int add_region(struct live *live, const struct live_process *process,
 	return 0;
 }
 
-int live_pages_list(struct live *live, const struct live_process *process, struct live_pages *pages)
+static int list_part(struct live *live, const struct live_process *process, uint64_t start,
+		     uint64_t end, struct live_pages *pages)
 {
 	struct scan_region regions[REGIONS];
 	struct scan_arg arg = { .size = sizeof(arg),
-				.end = LIVE_ARENA,
+				.start = start,
+				.end = end,
 				.vec = (uint64_t)(uintptr_t)regions,
 				.vec_len = REGIONS,
 				.category_mask = SCAN_PRESENT,
 				.return_mask = SCAN_PRESENT | SCAN_FILE | SCAN_ZERO };
 	int nr, i, error = 0;
 
-	pages->nr = 0;
 	while (!error && arg.start < arg.end) {
 		nr = ioctl(process->pagemap, SCAN_IOCTL, &arg);
 		if (nr < 0)
@@ -92,6 +93,16 @@ int live_pages_list(struct live *live, const struct live_process *process, struc
 		arg.start = arg.walk_end;
 	}
 	return error;
+}
+
+int live_pages_list(struct live *live, const struct live_process *process, struct live_pages *pages)
+{
+	int error;
+
+	pages->nr = 0;
+	error = list_part(live, process, 0, LIVE_ARENA, pages);
+	return error ? error
+		     : list_part(live, process, LIVE_ARENA + LIVE_ARENA_SIZE, LIVE_USER_END, pages);
 }
 
 int live_pages_read(struct live *live, uint32_t process)
@@ -163,21 +174,8 @@ int live_ranges_read(struct live *live, struct live_process *process)
 	return error;
 }
 
-static bool read_mem(const struct live_process *process, uint64_t vaddr, uint8_t *bytes)
-{
-	const int fd = openat(process->proc, "mem", O_RDONLY | O_CLOEXEC);
-	ssize_t got = -1;
-
-	if (fd >= 0) {
-		got = pread(fd, bytes, LIVE_PAGE, (off_t)vaddr);
-		close(fd);
-	}
-	return got == (ssize_t)LIVE_PAGE;
-}
-
 /* By the process itself: /proc/PID/mem marks the page accessed, so that a page that was populated
- * goes to the LRU batch of pages to activate, whose reference keeps KSM from merging it. That is
- * only for pages that the process may not read. */
+ * goes to the LRU batch of pages to activate, whose reference keeps KSM from merging it. */
 bool live_page_bytes(struct live *live, uint32_t process, uint64_t vaddr, uint8_t *bytes)
 {
 	const struct live_process *p = &live->processes[process];
@@ -186,10 +184,9 @@ bool live_page_bytes(struct live *live, uint32_t process, uint64_t vaddr, uint8_
 	if (live_order(
 		    live, process, LIVE_COPY,
 		    LIVE_ARGS(live_slot_address(p) + LIVE_SLOT_BUFFER, vaddr, LIVE_PAGE, 1, 0, 0),
-		    &result))
+		    &result) ||
+	    result)
 		return false;
-	if (result)
-		return read_mem(p, vaddr, bytes);
 	memcpy(bytes, live_buffer_of(live, p), LIVE_PAGE);
 	return true;
 }
@@ -248,10 +245,13 @@ static uint64_t count_mappings(const struct live_process *process)
 	const int fd = openat(process->proc, "maps", O_RDONLY | O_CLOEXEC);
 	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
 	char line[512];
-	uint64_t nr = 0;
+	uint64_t start, nr = 0;
 
-	while (file && fgets(line, sizeof(line), file))
-		nr += strtoull(line, NULL, 16) < LIVE_ARENA;
+	while (file && fgets(line, sizeof(line), file)) {
+		start = strtoull(line, NULL, 16);
+		nr += start < LIVE_ARENA ||
+		      (start >= LIVE_ARENA + LIVE_ARENA_SIZE && start < LIVE_USER_END);
+	}
 	if (file)
 		fclose(file);
 	return nr;

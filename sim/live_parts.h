@@ -54,7 +54,7 @@ struct live_page {
 	bool zero, file;
 };
 
-/* The present pages of a process below LIVE_ARENA, by address. */
+/* The present pages of a process, but for the arena, by address. */
 struct live_pages {
 	struct live_page *list;
 	size_t nr, capacity;
@@ -279,7 +279,7 @@ const struct live_page *live_page_in(const struct live_pages *pages, uint64_t va
 const struct live_page *live_page_find(const struct live_process *process, uint64_t vaddr);
 /* The mergeable mappings of a process. */
 int live_ranges_read(struct live *live, struct live_process *process);
-/* The content of a page that is there; ksmd sleeps. */
+/* The content of a page that is there; ksmd sleeps. false: the process may not read it. */
 bool live_page_bytes(struct live *live, uint32_t process, uint64_t vaddr, uint8_t *bytes);
 bool live_frame_mapcount(struct live *live, uint64_t pfn, uint64_t *count);
 bool live_frame_exclusive(struct live *live, uint64_t pfn);
