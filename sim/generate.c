@@ -11,6 +11,7 @@
  * means: a run that matters is kept as its lines, not as its number.
  */
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 
 #include "generate.h"
@@ -18,10 +19,14 @@
 #define PROCESSES_MAX 8u
 #define REGIONS_MAX 10u
 #define LINE_BYTES 160u
+#define HEAP UINT_MAX			/* the name of region brk */
+#define WINDOW UINT64_C(0x100000000000) /* where regions are placed side by side, ... */
+#define WINDOW_PAGES 48u		/* ... on top of each other, and ranges span them */
 
 struct region {
-	unsigned name; /* r%u */
+	unsigned name; /* r%u, or HEAP */
 	unsigned pages;
+	bool hidden; /* maybe without access: nobody can take a reference for others */
 };
 
 struct process {
@@ -38,6 +43,7 @@ struct generator {
 	unsigned nr_processes, nr_alive, next_region;
 	bool dense;  /* regions of several hundred pages */
 	bool locked; /* mlock and MAP_LOCKED */
+	bool window; /* regions in the window */
 	unsigned contents;
 };
 
@@ -102,27 +108,50 @@ static bool any_region(struct generator *g, unsigned *process, struct region **r
 	return false;
 }
 
+static const char *name_of(const struct region *region, char buf[16])
+{
+	if (region->name == HEAP)
+		return "brk";
+	snprintf(buf, 16, "r%u", region->name);
+	return buf;
+}
+
 /* Whole, one page, or a stretch. */
 static const char *any_range(struct generator *g, const struct region *region, char buf[48])
 {
 	const unsigned from = below(g, region->pages);
 	const unsigned left = region->pages - from;
+	char name[16];
 
 	switch (below(g, 8)) {
 	case 0:
 	case 1:
-		snprintf(buf, 48, "r%u", region->name);
+		snprintf(buf, 48, "%s", name_of(region, name));
 		break;
 	case 2:
 	case 3:
 	case 4:
-		snprintf(buf, 48, "r%u+%u", region->name, from);
+		snprintf(buf, 48, "%s+%u", name_of(region, name), from);
 		break;
 	default:
-		snprintf(buf, 48, "r%u+%u:%u", region->name, from,
+		snprintf(buf, 48, "%s+%u:%u", name_of(region, name), from,
 			 1 + below(g, chance(g, 3) || left < 8 ? left : 8));
 		break;
 	}
+	return buf;
+}
+
+static uint64_t any_address(struct generator *g)
+{
+	return WINDOW + (uint64_t)below(g, WINDOW_PAGES) * 4096;
+}
+
+/* The same, or some part of the window, whatever is there. */
+static const char *any_stretch(struct generator *g, const struct region *region, char buf[48])
+{
+	if (!g->window || !chance(g, 3))
+		return any_range(g, region, buf);
+	snprintf(buf, 48, "@0x%" PRIx64 ":%u", any_address(g), 1 + below(g, 16));
 	return buf;
 }
 
@@ -172,11 +201,15 @@ static void op_mmap(struct generator *g)
 	struct process *process = &g->processes[p];
 	const unsigned pages = any_length(g);
 	const bool plain = !chance(g, 6);
+	char place[48] = "";
 
 	if (process->nr == REGIONS_MAX)
 		return;
-	process->regions[process->nr++] = (struct region){ g->next_region, pages };
-	say(g, "mmap P%u r%u %u%s", p, g->next_region, pages,
+	process->regions[process->nr++] = (struct region){ .name = g->next_region, .pages = pages };
+	if (g->window && chance(g, 2))
+		snprintf(place, sizeof(place), " at=0x%" PRIx64 "%s", any_address(g),
+			 chance(g, 3) ? "" : " fixed");
+	say(g, "mmap P%u r%u %u%s%s", p, g->next_region, pages, place,
 	    plain ? "" : flags[below(g, g->locked ? nr_flags : nr_flags - 1)]);
 	if (!chance(g, 5))
 		say(g, "madvise P%u r%u MERGEABLE", p, g->next_region);
@@ -224,9 +257,34 @@ static void op_exec(struct generator *g)
 	op_mmap(g);
 }
 
+static struct region *heap_of(struct process *process)
+{
+	unsigned i;
+
+	for (i = 0; i < process->nr; i++)
+		if (process->regions[i].name == HEAP)
+			return &process->regions[i];
+	if (process->nr == REGIONS_MAX)
+		return NULL;
+	process->regions[process->nr] = (struct region){ .name = HEAP };
+	return &process->regions[process->nr++];
+}
+
 static void op_brk(struct generator *g)
 {
-	say(g, "brk P%u %u", any_process(g), below(g, 12));
+	const unsigned p = any_process(g), pages = below(g, 12);
+	struct process *process = &g->processes[p];
+	struct region *heap = heap_of(process);
+
+	if (!heap)
+		return;
+	say(g, "brk P%u %u", p, pages);
+	if (pages)
+		heap->pages = pages;
+	else
+		*heap = process->regions[--process->nr];
+	if (pages && chance(g, 2))
+		say(g, "madvise P%u brk MERGEABLE", p);
 }
 
 static void op_prctl(struct generator *g)
@@ -250,6 +308,10 @@ static void op_knob(struct generator *g)
 		"ksm max_page_sharing 256",
 		"ksm stable_node_chains_prune_millisecs 0",
 		"ksm stable_node_chains_prune_millisecs 4294967295",
+		"ksm pages_to_scan 7",
+		"ksm sleep_millisecs 3",
+		"ksm run 3",
+		"ksm max_page_sharing 1",
 	};
 
 	say(g, "%s", lines[below(g, sizeof(lines) / sizeof(*lines))]);
@@ -283,29 +345,32 @@ static void op_mremap(struct generator *g, unsigned p, struct region *region)
 {
 	struct process *process = &g->processes[p];
 	const unsigned pages = 1 + below(g, region->pages + 4);
-	char range[48];
+	char range[48], name[16], place[48] = "";
 
 	switch (below(g, 4)) {
 	case 0:
-		say(g, "mremap P%u r%u %u", p, region->name, pages);
+		say(g, "mremap P%u %s %u", p, name_of(region, name), pages);
 		break;
 	case 1:
-		say(g, "mremap P%u r%u %u maymove", p, region->name, pages);
+		say(g, "mremap P%u %s %u maymove", p, name_of(region, name), pages);
 		break;
 	case 2:
 		if (process->nr == REGIONS_MAX)
 			return;
-		say(g, "mremap P%u %s %u as=r%u maymove", p, any_range(g, region, range), pages,
-		    g->next_region);
-		process->regions[process->nr++] = (struct region){ g->next_region++, pages };
+		if (g->window && chance(g, 2))
+			snprintf(place, sizeof(place), " at=0x%" PRIx64, any_address(g));
+		say(g, "mremap P%u %s %u as=r%u%s maymove", p, any_stretch(g, region, range), pages,
+		    g->next_region, place);
+		process->regions[process->nr++] =
+			(struct region){ g->next_region++, pages, region->hidden };
 		return;
 	default:
 		if (process->nr == REGIONS_MAX)
 			return;
-		say(g, "mremap P%u r%u %u as=r%u dontunmap", p, region->name, region->pages,
+		say(g, "mremap P%u %s %u as=r%u dontunmap", p, name_of(region, name), region->pages,
 		    g->next_region);
 		process->regions[process->nr++] =
-			(struct region){ g->next_region++, region->pages };
+			(struct region){ g->next_region++, region->pages, region->hidden };
 		return;
 	}
 	if (region->pages != pages)
@@ -315,15 +380,15 @@ static void op_mremap(struct generator *g, unsigned p, struct region *region)
 static void op_munmap(struct generator *g, unsigned p, struct region *region)
 {
 	struct process *process = &g->processes[p];
-	char range[48];
+	char range[48], name[16];
 
 	if (!chance(g, 4)) {
-		say(g, "munmap P%u %s", p, any_range(g, region, range));
-		if (!strchr(range, '+'))
+		say(g, "munmap P%u %s", p, any_stretch(g, region, range));
+		if (!strpbrk(range, "+@"))
 			*region = process->regions[--process->nr];
 		return;
 	}
-	say(g, "munmap P%u r%u", p, region->name);
+	say(g, "munmap P%u %s", p, name_of(region, name));
 	*region = process->regions[--process->nr];
 }
 
@@ -333,20 +398,33 @@ static void op_madvise(struct generator *g, unsigned p, const struct region *reg
 		"MERGEABLE",   "MERGEABLE",	"MERGEABLE",	  "MERGEABLE",	"UNMERGEABLE",
 		"UNMERGEABLE", "DONTNEED",	"DONTNEED",	  "DONTNEED",	"FREE",
 		"DONTFORK",    "DOFORK",	"WIPEONFORK",	  "KEEPONFORK", "POPULATE_READ",
-		"DONTDUMP",    "POPULATE_READ", "POPULATE_WRITE", "NOHUGEPAGE",
+		"DONTDUMP",    "POPULATE_READ", "POPULATE_WRITE", "NOHUGEPAGE", "DODUMP",
 	};
 	char range[48];
 
-	say(g, "madvise P%u %s %s", p, any_range(g, region, range),
+	say(g, "madvise P%u %s %s", p, any_stretch(g, region, range),
 	    advices[below(g, sizeof(advices) / sizeof(*advices))]);
 }
 
-static void op_protect(struct generator *g, unsigned p, const struct region *region)
+/* A stretch of the window can be any region's. */
+static void hide(struct process *process, struct region *region, bool all)
+{
+	unsigned i;
+
+	region->hidden = true;
+	for (i = 0; all && i < process->nr; i++)
+		process->regions[i].hidden = true;
+}
+
+static void op_protect(struct generator *g, unsigned p, struct region *region)
 {
 	static const char *const prots[] = { "rw", "rw", "r", "none" };
+	const unsigned prot = below(g, 4);
 	char range[48];
 
-	say(g, "mprotect P%u %s %s", p, any_range(g, region, range), prots[below(g, 4)]);
+	say(g, "mprotect P%u %s %s", p, any_stretch(g, region, range), prots[prot]);
+	if (prot == 3)
+		hide(&g->processes[p], region, g->window);
 }
 
 static void op_lock(struct generator *g, unsigned p, const struct region *region)
@@ -355,18 +433,19 @@ static void op_lock(struct generator *g, unsigned p, const struct region *region
 
 	if (g->locked)
 		say(g, "%s P%u %s", chance(g, 2) ? "mlock" : "munlock", p,
-		    any_range(g, region, range));
+		    any_stretch(g, region, range));
 }
 
 static void op_pin(struct generator *g, unsigned p, const struct region *region)
 {
-	char range[48];
+	static const char *const hows[] = { "get", "get", "write", "write", "held" };
+	char range[48], name[16];
 
 	if (chance(g, 2))
 		say(g, "unpin P%u %s", p, any_range(g, region, range));
 	else
-		say(g, "pin P%u r%u+%u %s", p, region->name, below(g, region->pages),
-		    chance(g, 2) ? "get" : "write");
+		say(g, "pin P%u %s+%u %s", p, name_of(region, name), below(g, region->pages),
+		    hows[below(g, region->hidden ? 4 : 5)]);
 }
 
 static void op_poke(struct generator *g, unsigned p, const struct region *region)
@@ -469,7 +548,8 @@ json_t *sim_generate(uint64_t seed, uint64_t nr)
 	size_t last;
 
 	g.dense = chance(&g, 3);
-	g.locked = chance(&g, 4);
+	g.locked = chance(&g, 3);
+	g.window = chance(&g, 3);
 	g.contents = 1 + below(&g, chance(&g, 3) ? 12 : 3);
 	begin(&g);
 	for (last = json_array_size(g.lines); !g.failed && last < nr;
