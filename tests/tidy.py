@@ -173,6 +173,7 @@ def check_tables_end(tree):
         code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
         macros = set(re.findall(r"^([A-Z_]+)\(", code, flags=re.M))
         last = code.strip().split("\n")[-1]
+        macros = macros or {last.removeprefix("#undef ")}  # a table may be empty
         if [last] != [f"#undef {macro}" for macro in macros]:
             yield f"{path.name}: does not end with #undef of its row macro"
         if re.search(r"^#\s*define", code, flags=re.M):
