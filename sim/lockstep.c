@@ -307,6 +307,17 @@ static void take_blind(struct sim_lockstep *l, const json_t *blind)
 	l->blind.pages |= bits_of(json_object_get(blind, "pages"), &sights);
 }
 
+/* Counters that a recording does not have, since it is older than they are, are not compared. */
+static void take_unknown(struct sim_lockstep *l, const json_t *counters)
+{
+	const struct sim_rows rows = sim_table_rows(KSMSIM_TABLE_COUNTERS);
+	size_t i;
+
+	for (i = 0; counters && i < rows.nr; i++)
+		if (!json_object_get(counters, rows.row[i].name))
+			l->blind.counters |= UINT64_C(1) << i;
+}
+
 /* {"smart_scan":"0"} as settings, which live as long as the run. */
 static int take_settings(struct sim_lockstep *l, const json_t *object,
 			 const struct sim_setting **list, size_t *nr)
@@ -349,6 +360,7 @@ static int take_header(struct sim_lockstep *l, const json_t *header)
 	if (error)
 		return error;
 	take_blind(l, json_object_get(header, "blind"));
+	take_unknown(l, json_object_get(header, "counters"));
 	snprintf(l->kernels[1], sizeof(l->kernels[1]), "%s", kernel ? kernel : "?");
 	error = make_run(l, 0);
 	if (!error)
