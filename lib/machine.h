@@ -2,7 +2,8 @@
  * machine.h - floor 8: one machine, all floors wired.
  *
  * Rooms: machine.c (life, time), calls.c and access_calls.c (the system calls
- * and memory accesses of the public interface), sysfs.c (files below /sys/kernel/mm), view.c (what can be seen),
+ * and memory accesses of the public interface), thp_calls.c (the calls about huge pages), sysfs.c
+ * and sysfs_thp.c (files below /sys/kernel/mm), view.c (what can be seen),
  * check.c (invariants, dump, hash), tables.c (the tables as rows).
  */
 #ifndef KS_MACHINE_H
@@ -37,5 +38,8 @@ int ks_machine_refuses(const struct ksmsim *sim);
 struct ks_mm *ks_machine_mm(const struct ksmsim *sim, uint32_t pid);
 /* Row of a table by name, or -1. */
 int ks_table_find(enum ksmsim_table table, const char *name);
+
+/* sysfs_thp.c: knobs that depend on the geometry get their defaults */
+void ks_thp_defaults(struct ksmsim *sim);
 
 #endif

@@ -5,11 +5,14 @@
  * do more are in write_knob(). What can surprise: writing the value that run has
  * already does nothing (a second 2 does not unmerge again), pages_to_scan refuses
  * everything while the advisor is on, and a changed max_page_sharing or
- * merge_across_nodes needs an empty stable tree.
+ * merge_across_nodes needs an empty stable tree. What is below
+ * transparent_hugepage/ and is no row is in sysfs_thp.c.
  *
- * Models: mm/ksm.c:*_show(), *_store(); lib/kstrtox.c.
+ * Models: mm/ksm.c:*_show(), *_store(); mm/huge_memory.c:enabled_store(),
+ * defrag_store(), single_hugepage_flag_store(); mm/khugepaged.c:max_ptes_none_store(),
+ * __sleep_millisecs_store(); lib/kstrtox.c.
  */
-#include "machine.h"
+#include "sysfs.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -17,8 +20,6 @@
 #include <string.h>
 
 enum parse { UINT, ULONG, ULONG_32, ULONG_RAW, INT_RAW, BOOL, MODE };
-
-#define KS_FEAT_always KS_FEAT_NR /* column value of rows that every profile has */
 
 struct knob_row {
 	const char *file;
@@ -42,11 +43,26 @@ static const struct {
 #include "ksmsim/counters.def"
 };
 
-static const char *const modes[] = { "none", "scan-time" };
-
-static bool exists(const struct ks_env *env, enum ks_feature feature)
+/* The words of a MODE: its value is the index. */
+static const char *const *words_of(enum ks_knob knob)
 {
-	return feature == KS_FEAT_always || env->feature[feature];
+	static const char *const advisor[] = { "none", "scan-time", NULL };
+	static const char *const enabled[] = { "always", "madvise", "never", NULL };
+	static const char *const defrag[] = { "always",	 "defer", "defer+madvise",
+					      "madvise", "never", NULL };
+
+	return knob == KS_KNOB_thp_enabled  ? enabled
+	       : knob == KS_KNOB_thp_defrag ? defrag
+					    : advisor;
+}
+
+/* Limits of blocks are below the pages that a PMD maps. */
+static uint64_t max_of(const struct ksmsim *sim, enum ks_knob knob)
+{
+	if (knob == KS_KNOB_max_ptes_none || knob == KS_KNOB_max_ptes_swap ||
+	    knob == KS_KNOB_max_ptes_shared)
+		return (UINT64_C(1) << sim->sys.frames.pmd_order) - 1;
+	return knobs[knob].max;
 }
 
 /* ---- parsing ---- */
@@ -127,22 +143,20 @@ static int parse_bool(const struct ks_env *env, const char *text, size_t len, ui
 	return 0;
 }
 
-static int parse_mode(const char *text, size_t len, uint64_t *value)
+static int parse_mode(enum ks_knob knob, const char *text, size_t len, uint64_t *value)
 {
-	if (len && text[len - 1] == '\n')
-		len--;
-	for (uint64_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
-		if (len == strlen(modes[i]) && !memcmp(text, modes[i], len)) {
-			*value = i;
-			return 0;
-		}
-	}
-	return -EINVAL;
+	const int word = ks_sysfs_word(words_of(knob), text, len);
+
+	if (word < 0)
+		return -EINVAL;
+	*value = (uint64_t)word;
+	return 0;
 }
 
-static int parse_value(const struct ks_env *env, const struct knob_row *row, const char *text,
-		       size_t len, uint64_t *value)
+static int parse_value(const struct ksmsim *sim, enum ks_knob knob, const char *text, size_t len,
+		       uint64_t *value)
 {
+	const struct knob_row *row = &knobs[knob];
 	int err = 0;
 
 	switch (row->parse) {
@@ -160,17 +174,17 @@ static int parse_value(const struct ks_env *env, const struct knob_row *row, con
 		err = parse_int(text, len, value);
 		break;
 	case BOOL:
-		err = parse_bool(env, text, len, value);
+		err = parse_bool(&sim->env, text, len, value);
 		break;
 	case MODE:
-		err = parse_mode(text, len, value);
+		err = parse_mode(knob, text, len, value);
 		break;
 	}
 	if (err)
 		return err;
 	if (row->parse == ULONG_32)
 		*value = (uint32_t)*value;
-	return *value < row->min || *value > row->max ? -EINVAL : 0;
+	return *value < row->min || *value > max_of(sim, knob) ? -EINVAL : 0;
 }
 
 /* ---- writing ---- */
@@ -219,7 +233,7 @@ static long write_knob(struct ksmsim *sim, enum ks_knob knob, uint64_t *stored, 
 static int find_knob(const struct ksmsim *sim, const char *file)
 {
 	for (int i = 0; i < KS_KNOB_NR; i++) {
-		if (!strcmp(knobs[i].file, file) && exists(&sim->env, knobs[i].feature))
+		if (!strcmp(knobs[i].file, file) && ks_sysfs_exists(&sim->env, knobs[i].feature))
 			return i;
 	}
 	return -1;
@@ -229,7 +243,7 @@ static int find_counter(const struct ksmsim *sim, const char *file)
 {
 	for (int i = 0; i < KSMSIM_COUNT_NR; i++) {
 		if (!strcmp(counters[i].file, file) && strchr(file, '/') &&
-		    exists(&sim->env, counters[i].feature))
+		    ks_sysfs_exists(&sim->env, counters[i].feature))
 			return i;
 	}
 	return -1;
@@ -249,19 +263,33 @@ static size_t text_length(const struct write_call *call)
 	return end ? (size_t)(end - call->text) : call->len;
 }
 
+static long write_thp(struct ksmsim *sim, const struct ks_thp_file *file,
+		      const struct write_call *call)
+{
+	long err = 0;
+
+	/* a file that cannot be written is refused when it is opened */
+	if (call->len || file->kind != KS_THP_FILE_ENABLED)
+		err = ks_thp_file_write(sim, file, call->text, text_length(call));
+	return err ? err : (long)call->len;
+}
+
 static long write_file(struct ksmsim *sim, const struct write_call *call)
 {
 	const int knob = find_knob(sim, call->file);
 	uint64_t *stored, value = 0;
+	struct ks_thp_file thp;
 	long err;
 
+	if (knob < 0 && ks_thp_file_find(sim, call->file, &thp))
+		return write_thp(sim, &thp, call);
 	if (knob < 0)
 		return find_counter(sim, call->file) < 0 ? -ENOENT : -EACCES;
 	if (!call->len)
 		return 0; /* sysfs does not call the file at all */
 	if (knob == KS_KNOB_pages_to_scan && sim->env.knob.advisor_mode)
 		return -EINVAL;
-	err = parse_value(&sim->env, &knobs[knob], call->text, text_length(call), &value);
+	err = parse_value(sim, (enum ks_knob)knob, call->text, text_length(call), &value);
 	if (err)
 		return err;
 	stored = (uint64_t *)(void *)((char *)&sim->env.knob + knobs[knob].offset);
@@ -293,11 +321,36 @@ int ksmsim_sysfs_write(struct ksmsim *sim, const char *file, const char *text, s
 
 /* ---- reading ---- */
 
+static int64_t read_knob(const struct ksmsim *sim, enum ks_knob knob, char *buf, size_t size)
+{
+	const char *stored = (const char *)&sim->env.knob + knobs[knob].offset;
+	const uint64_t value = *(const uint64_t *)(const void *)stored;
+
+	if (knobs[knob].parse == MODE)
+		return ks_sysfs_show_words(words_of(knob), value, buf, size);
+	return snprintf(buf, size, "%" PRIu64 "\n", value);
+}
+
+static int64_t read_file(struct ksmsim *sim, const char *file, char *buf, size_t size)
+{
+	const int knob = find_knob(sim, file), counter = find_counter(sim, file);
+	struct ks_thp_file thp;
+	int64_t value = 0;
+
+	if (knob >= 0)
+		return read_knob(sim, (enum ks_knob)knob, buf, size);
+	if (ks_thp_file_find(sim, file, &thp))
+		return ks_thp_file_read(sim, &thp, buf, size);
+	if (counter < 0)
+		return -ENOENT;
+	ksmsim_counter_get(sim, (enum ksmsim_counter)counter, &value);
+	return snprintf(buf, size, "%" PRId64 "\n", value);
+}
+
 int ksmsim_sysfs_read(struct ksmsim *sim, const char *file, char *buf, size_t size, int64_t *ret)
 {
 	const int refused = ks_machine_refuses(sim);
-	int64_t length = -ENOENT;
-	int knob, counter;
+	int64_t length;
 
 	if (refused)
 		return refused;
@@ -305,23 +358,7 @@ int ksmsim_sysfs_read(struct ksmsim *sim, const char *file, char *buf, size_t si
 		return KSMSIM_EARGUMENT;
 	if (size)
 		buf[0] = '\0';
-	knob = find_knob(sim, file);
-	counter = find_counter(sim, file);
-	if (knob == KS_KNOB_advisor_mode) {
-		length = snprintf(buf, size, "%s\n",
-				  sim->env.knob.advisor_mode ? "none [scan-time]"
-							     : "[none] scan-time");
-	} else if (knob >= 0) {
-		const char *stored = (const char *)&sim->env.knob + knobs[knob].offset;
-
-		length = snprintf(buf, size, "%" PRIu64 "\n",
-				  *(const uint64_t *)(const void *)stored);
-	} else if (counter >= 0) {
-		int64_t value = 0;
-
-		ksmsim_counter_get(sim, (enum ksmsim_counter)counter, &value);
-		length = snprintf(buf, size, "%" PRId64 "\n", value);
-	}
+	length = read_file(sim, file, buf, size);
 	if (ret)
 		*ret = length;
 	return 0;
