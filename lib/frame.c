@@ -282,6 +282,11 @@ void ks_lru_mlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 {
 	if (pfn == KS_PFN_ZERO)
 		return;
+	if (ks_pfn_is_large(frames, pfn)) {
+		/* never waits, and nothing before it does */
+		drain_mlock(env, frames);
+		return;
+	}
 	ks_frame_hold(env, frames, pfn, 1, 0);
 	batch_add(env, &frames->mlock, (uint64_t)pfn << 1);
 	if (is_full(env, &frames->mlock))

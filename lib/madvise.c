@@ -80,6 +80,8 @@ static long advise_flags(const struct part *p)
 				     p->advice == KSMSIM_MADV_MERGEABLE, &flags);
 	if (!ret)
 		ret = ks_vma_set_flags(p->sys, p->mm, p->start, p->end, flags);
+	if (!ret && p->advice == KSMSIM_MADV_HUGEPAGE && hooks->khugepaged_enter)
+		hooks->khugepaged_enter(hooks->khugepaged, p->mm, ks_vma_at(p->mm, p->start));
 	return ret == -ENOMEM ? -EAGAIN : ret;
 }
 
@@ -100,7 +102,7 @@ static void reclaim_tables(const struct part *p)
 		if (!ks_walk_leaf(&walk))
 			return;
 		vpn = ks_leaf(tables, walk.leaf)->vpn;
-		if (vpn + span <= p->end)
+		if (vpn + span <= p->end && !ks_leaf(tables, walk.leaf)->nr)
 			ks_pgtable_free_range(p->sys->env, tables, &p->mm->pt, vpn, vpn + span, vpn,
 					      vpn + span);
 		vpn += span;
@@ -118,6 +120,81 @@ static long advise_dontneed(const struct part *p)
 	return 0;
 }
 
+/* ---- advices that split what they do not cover ---- */
+
+/* Splits the large folio of @pfn into pages. */
+static bool split_folio(const struct part *p, ks_pfn pfn)
+{
+	struct ks_system *sys = p->sys;
+	long ret;
+
+	ks_folio_get(sys->env, &sys->frames, pfn, 1);
+	ret = ks_split_folio(sys, pfn, 0, true, KSMSIM_SPLIT_MADVISE);
+	ks_folio_put(sys->env, &sys->frames, pfn, 1);
+	return !ret;
+}
+
+/* A huge page of which the walk covers a part: its folio is split, unless others map it or hold it.
+ * false: it stays as it is. Models: madvise_free_huge_pmd(). */
+static bool split_part(const struct part *p, const struct ks_leaf *leaf)
+{
+	return ks_leaf_is_thp(leaf) &&
+	       !ks_page_maybe_shared(p->sys->env, &p->sys->frames, leaf->pmd.pfn) &&
+	       split_folio(p, leaf->pmd.pfn);
+}
+
+/* How many of the pages from @slot on are one large folio, neighbours in entries and folio. */
+static uint32_t run_of(const struct part *p, const struct ks_walk *walk, unsigned slot,
+		       struct ks_pte pte)
+{
+	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
+	const struct ks_folio *folio = ks_folio_of(&p->sys->frames, pte.pfn);
+	uint32_t nr = 1;
+
+	while (slot + nr <= walk->last && pte.pfn + nr < folio->head + ks_folio_pages(folio)) {
+		const struct ks_pte next = ks_leaf_get(leaf, slot + nr);
+
+		if (!ks_pte_is_anon(next) || next.pfn != pte.pfn + nr)
+			break;
+		nr++;
+	}
+	return nr;
+}
+
+/*
+ * A page of a large folio mapped by PTEs. Returns how many entries from @slot on stand for the whole
+ * folio; 0: they do not, and it was left as it is; 1: it was split, @slot is a page of its own now.
+ */
+static uint32_t whole_folio(const struct part *p, const struct ks_walk *walk, unsigned slot,
+			    struct ks_pte pte)
+{
+	const struct ks_folio *folio = ks_folio_of(&p->sys->frames, pte.pfn);
+	const uint32_t nr = run_of(p, walk, slot, pte);
+
+	if (ks_page_maybe_shared(p->sys->env, &p->sys->frames, pte.pfn))
+		return 0;
+	if (nr == ks_folio_pages(folio))
+		return nr;
+	return split_folio(p, pte.pfn) ? 1 : 0;
+}
+
+/* ---- MADV_FREE ---- */
+
+/* The folio may be dropped by reclaim until it is written again. */
+static void forget_folio(struct ks_folio *folio)
+{
+	ks_folio_flag(folio, KS_FOLIO_DIRTY, false);
+	ks_folio_flag(folio, KS_FOLIO_LAZYFREE, true);
+}
+
+static void make_clean(const struct part *p, uint64_t vpn, struct ks_pte pte)
+{
+	if (!(pte.bits & (KS_PTE(DIRTY) | KS_PTE(YOUNG))))
+		return;
+	pte.bits &= ~(KS_PTE(DIRTY) | KS_PTE(YOUNG) | KS_PTE(WATCHED));
+	ks_pte_set(p->sys->env, &p->sys->tables, &p->mm->pt, vpn, pte);
+}
+
 /* A clean page that only this process maps may be dropped by reclaim until it is written again.
  * Models: madvise_free_pte_range(). */
 static void free_lazily(const struct part *p, uint64_t vpn, struct ks_pte pte)
@@ -125,6 +202,8 @@ static void free_lazily(const struct part *p, uint64_t vpn, struct ks_pte pte)
 	struct ks_system *sys = p->sys;
 	struct ks_frame *frame;
 
+	if (ks_pte_is_guard(pte))
+		return;
 	if (pte.bits & KS_PTE(NONPRESENT)) {
 		ks_pte_set(sys->env, &sys->tables, &p->mm->pt, vpn, (struct ks_pte){ .bits = 0 });
 		ks_pte_gone(sys, p->mm, pte);
@@ -139,10 +218,56 @@ static void free_lazily(const struct part *p, uint64_t vpn, struct ks_pte pte)
 		return;
 	ks_frame_flag(frame, KS_FRAME_DIRTY, false);
 	ks_lru_lazyfree(sys->env, &sys->frames, pte.pfn);
-	if (!(pte.bits & (KS_PTE(DIRTY) | KS_PTE(YOUNG))))
+	make_clean(p, vpn, pte);
+}
+
+/* Entries of a large folio, all of it or none. Returns how many were dealt with, 0: now small. */
+static uint32_t free_run(const struct part *p, const struct ks_walk *walk, unsigned slot,
+			 struct ks_pte pte)
+{
+	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
+	struct ks_folio *folio = ks_folio_of(&p->sys->frames, pte.pfn);
+	const uint32_t nr = whole_folio(p, walk, slot, pte);
+
+	if (nr == 1)
+		return 0;
+	if (!nr || folio->maps != nr)
+		return nr ? nr : 1;
+	forget_folio(folio);
+	for (uint32_t i = 0; i < nr; i++)
+		make_clean(p, leaf->vpn + slot + i, ks_leaf_get(leaf, slot + i));
+	return nr;
+}
+
+static void free_leaf(const struct part *p, const struct ks_walk *walk)
+{
+	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
+	unsigned next;
+
+	for (int slot = ks_walk_slot(walk, walk->first); slot >= 0;
+	     slot = ks_walk_slot(walk, next)) {
+		const struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
+		uint32_t nr = 0;
+
+		if (ks_pte_is_anon(pte) && ks_pfn_is_large(&p->sys->frames, pte.pfn))
+			nr = free_run(p, walk, (unsigned)slot, pte);
+		next = (unsigned)slot + (nr ? nr : 1);
+		if (!nr)
+			free_lazily(p, leaf->vpn + (unsigned)slot,
+				    ks_leaf_get(leaf, (unsigned)slot));
+	}
+}
+
+/* All of a huge page at once. */
+static void free_pmd(const struct part *p, struct ks_leaf *leaf)
+{
+	const ks_pfn pfn = leaf->pmd.pfn;
+
+	if (!ks_leaf_is_thp(leaf) || ks_page_maybe_shared(p->sys->env, &p->sys->frames, pfn))
 		return;
-	pte.bits &= ~(KS_PTE(DIRTY) | KS_PTE(YOUNG) | KS_PTE(WATCHED));
-	ks_pte_set(sys->env, &sys->tables, &p->mm->pt, vpn, pte);
+	forget_folio(ks_folio_of(&p->sys->frames, pfn));
+	ks_pmd_change(&p->sys->tables, &p->mm->pt, leaf,
+		      leaf->pmd.bits & ~(KS_PTE(DIRTY) | KS_PTE(YOUNG)));
 }
 
 static long advise_free(const struct part *p)
@@ -155,14 +280,125 @@ static long advise_free(const struct part *p)
 	ks_lru_drain_local(p->sys->env, &p->sys->frames);
 	ks_walk_start(&walk, &p->sys->tables, &p->mm->pt, p->start, p->end);
 	while (ks_walk_leaf(&walk)) {
-		const struct ks_leaf *leaf = ks_leaf(&p->sys->tables, walk.leaf);
+		struct ks_leaf *leaf = ks_leaf(&p->sys->tables, walk.leaf);
 
-		for (int slot = ks_walk_slot(&walk, walk.first); slot >= 0;
-		     slot = ks_walk_slot(&walk, (unsigned)slot + 1))
-			free_lazily(p, leaf->vpn + (unsigned)slot,
-				    ks_leaf_get(leaf, (unsigned)slot));
+		if (leaf->huge && walk.last - walk.first + 1 == ks_pmd_pages(p->sys))
+			free_pmd(p, leaf);
+		else if (!leaf->huge || split_part(p, leaf))
+			free_leaf(p, &walk);
 	}
 	return 0;
+}
+
+/* ---- MADV_COLD, MADV_PAGEOUT: no swap device, so that nothing anonymous can go out ---- */
+
+static void make_old(const struct part *p, uint64_t vpn, struct ks_pte pte)
+{
+	if (!(pte.bits & KS_PTE(YOUNG)))
+		return;
+	pte.bits &= ~(KS_PTE(YOUNG) | KS_PTE(WATCHED));
+	ks_pte_set(p->sys->env, &p->sys->tables, &p->mm->pt, vpn, pte);
+}
+
+static void cool_leaf(const struct part *p, const struct ks_walk *walk)
+{
+	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
+	unsigned next;
+
+	for (int slot = ks_walk_slot(walk, walk->first); slot >= 0;
+	     slot = ks_walk_slot(walk, next)) {
+		const struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
+		const bool anon = ks_pte_is_anon(pte);
+		uint32_t nr = 1;
+
+		if (anon && ks_pfn_is_large(&p->sys->frames, pte.pfn))
+			nr = whole_folio(p, walk, (unsigned)slot, pte);
+		next = (unsigned)slot + (nr ? nr : 1);
+		if (!anon || !nr || ks_page_maybe_shared(p->sys->env, &p->sys->frames, pte.pfn))
+			continue;
+		for (uint32_t i = 0; i < nr; i++)
+			make_old(p, leaf->vpn + (unsigned)slot + i,
+				 ks_leaf_get(leaf, (unsigned)slot + i));
+	}
+}
+
+/* Models: madvise_cold_or_pageout_pte_range(). */
+static long advise_cold(const struct part *p)
+{
+	const struct ks_vma *vma = ks_vma_at(p->mm, p->start);
+	struct ks_walk walk;
+
+	if (vma->flags & (KS_VM_LOCKED | KS_VM_HUGETLB))
+		return -EINVAL;
+	ks_lru_drain_local(p->sys->env, &p->sys->frames);
+	ks_walk_start(&walk, &p->sys->tables, &p->mm->pt, p->start, p->end);
+	while (ks_walk_leaf(&walk)) {
+		struct ks_leaf *leaf = ks_leaf(&p->sys->tables, walk.leaf);
+
+		if (leaf->huge && walk.last - walk.first + 1 == ks_pmd_pages(p->sys)) {
+			if (ks_leaf_is_thp(leaf) &&
+			    !ks_page_maybe_shared(p->sys->env, &p->sys->frames, leaf->pmd.pfn))
+				ks_pmd_change(&p->sys->tables, &p->mm->pt, leaf,
+					      leaf->pmd.bits & ~KS_PTE(YOUNG));
+		} else if (!leaf->huge || split_part(p, leaf)) {
+			cool_leaf(p, &walk);
+		}
+	}
+	return 0;
+}
+
+/* ---- guard pages ---- */
+
+/* Whatever is mapped goes, and every page gets a marker. Models: madvise_guard_install(). */
+static long guard_install(const struct part *p)
+{
+	struct ks_system *sys = p->sys;
+	struct ks_vma *vma = ks_vma_at(p->mm, p->start);
+
+	if (!sys->env->feature[KS_FEAT_guard_regions] || !ks_vma_is_anon(vma) ||
+	    vma->flags & (KS_VM_LOCKED | KS_VM_SHARED))
+		return -EINVAL;
+	ks_vma_prepare_anon(sys, p->mm, vma);
+	ks_zap(sys, p->mm, p->start, p->end);
+	for (uint64_t vpn = p->start; vpn < p->end; vpn++)
+		ks_pte_set(sys->env, &sys->tables, &p->mm->pt, vpn,
+			   (struct ks_pte){ .bits = KS_PTE(NONPRESENT) });
+	return 0;
+}
+
+/* Models: madvise_guard_remove(). */
+static long guard_remove(const struct part *p)
+{
+	struct ks_system *sys = p->sys;
+	const struct ks_vma *vma = ks_vma_at(p->mm, p->start);
+	struct ks_walk walk;
+
+	if (!sys->env->feature[KS_FEAT_guard_regions] || !ks_vma_is_anon(vma) ||
+	    vma->flags & KS_VM_SHARED)
+		return -EINVAL;
+	ks_walk_start(&walk, &sys->tables, &p->mm->pt, p->start, p->end);
+	while (ks_walk_leaf(&walk)) {
+		const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
+
+		for (int slot = leaf->huge ? -1 : ks_walk_slot(&walk, walk.first); slot >= 0;
+		     slot = ks_walk_slot(&walk, (unsigned)slot + 1)) {
+			if (ks_pte_is_guard(ks_leaf_get(leaf, (unsigned)slot)))
+				ks_pte_set(sys->env, &sys->tables, &p->mm->pt,
+					   leaf->vpn + (unsigned)slot,
+					   (struct ks_pte){ .bits = 0 });
+		}
+	}
+	return 0;
+}
+
+/* ---- MADV_COLLAPSE ---- */
+
+static long advise_collapse(const struct part *p)
+{
+	const struct ks_mm_hooks *hooks = &p->sys->hooks;
+
+	return hooks->collapse ? hooks->collapse(hooks->khugepaged, p->mm, p->start, p->end)
+			       : -EINVAL;
 }
 
 /* ---- madvise ---- */
@@ -174,6 +410,15 @@ static long advise_part(const struct part *p)
 		return advise_dontneed(p);
 	case KSMSIM_MADV_FREE:
 		return advise_free(p);
+	case KSMSIM_MADV_COLD:
+	case KSMSIM_MADV_PAGEOUT:
+		return advise_cold(p);
+	case KSMSIM_MADV_COLLAPSE:
+		return advise_collapse(p);
+	case KSMSIM_MADV_GUARD_INSTALL:
+		return guard_install(p);
+	case KSMSIM_MADV_GUARD_REMOVE:
+		return guard_remove(p);
 	default:
 		return advise_flags(p);
 	}
@@ -232,6 +477,34 @@ long ks_madvise(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t 
 
 /* ---- mlock ---- */
 
+/* Large folios: locked only if all of it is in the range, unlocked by any part. Models:
+ * mm/mlock.c:mlock_pte_range(), allow_mlock_munlock(). */
+static void lock_folios(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end,
+			bool lock)
+{
+	struct ks_walk walk;
+
+	ks_walk_start(&walk, &sys->tables, &mm->pt, start, end);
+	while (ks_walk_leaf(&walk)) {
+		const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
+
+		for (int slot = ks_walk_slot(&walk, walk.first); slot >= 0;
+		     slot = ks_walk_slot(&walk, (unsigned)slot + 1)) {
+			const struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
+			struct ks_folio *folio =
+				ks_pte_is_anon(pte) ? ks_folio_of(&sys->frames, pte.pfn) : NULL;
+			const uint64_t first = leaf->vpn + (unsigned)slot;
+
+			if (!folio)
+				continue;
+			if (!lock ||
+			    (first - (pte.pfn - folio->head) >= start &&
+			     first - (pte.pfn - folio->head) + ks_folio_pages(folio) <= end))
+				ks_folio_flag(folio, KS_FOLIO_MLOCKED, lock);
+		}
+	}
+}
+
 /* Models: mm/mlock.c:mlock_fixup(). */
 static long lock_part(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end,
 		      bool lock)
@@ -243,6 +516,8 @@ static long lock_part(struct ks_system *sys, struct ks_mm *mm, uint64_t start, u
 	if (flags == old || old & (KS_VM_HUGETLB | KS_VM_DROPPABLE))
 		return 0;
 	ret = ks_vma_set_flags(sys, mm, start, end, flags);
+	if (!ret)
+		lock_folios(sys, mm, start, end, lock);
 	if (!ret)
 		ks_lru_drain_local(sys->env, &sys->frames);
 	return ret;

@@ -139,15 +139,26 @@ static long copy_pinned(const struct copy *c, uint64_t vpn, struct ks_pte pte)
 	return 0;
 }
 
+/* Models: mm/internal.h:folio_maybe_dma_pinned(). */
+static bool may_be_pinned(const struct ks_system *sys, ks_pfn pfn)
+{
+	if (ks_pfn_is_large(&sys->frames, pfn))
+		return ks_frame_pins(&sys->frames, pfn) > 0;
+	return ks_frame_refs(&sys->frames, pfn) >= KS_PIN_BIAS;
+}
+
 static long copy_anon(const struct copy *c, uint64_t vpn, struct ks_pte pte)
 {
 	struct ks_system *sys = c->sys;
 	struct ks_frame *frame = ks_frame(&sys->frames, pte.pfn);
 
 	if (c->parent->has_pinned && ks_frame_test(frame, KS_FRAME_EXCLUSIVE) &&
-	    ks_frame_refs(&sys->frames, pte.pfn) >= KS_PIN_BIAS)
+	    may_be_pinned(sys, pte.pfn))
 		return copy_pinned(c, vpn, pte);
-	ks_frame_map(sys->env, &sys->frames, pte.pfn);
+	if (ks_frame_test(frame, KS_FRAME_LARGE))
+		ks_folio_map_ptes(sys->env, &sys->frames, pte.pfn, 1, c->child->id);
+	else
+		ks_frame_map(sys->env, &sys->frames, pte.pfn);
 	ks_frame_flag(frame, KS_FRAME_EXCLUSIVE, false);
 	c->child->rss_anon++;
 	if (pte.bits & KS_PTE(WRITE)) {
@@ -176,6 +187,10 @@ static long copy_entry(const struct copy *c, uint64_t vpn, struct ks_pte pte)
 	if (ks_pte_is_anon(pte))
 		return copy_anon(c, vpn, pte);
 	pte.bits &= ~KS_PTE(WATCHED);
+	if (ks_pte_is_guard(pte)) {
+		set_pte(c, c->child, vpn, pte);
+		return 0;
+	}
 	if (pte.bits & KS_PTE(NONPRESENT)) {
 		copy_swap(c, vpn, pte);
 		return 0;
@@ -187,6 +202,39 @@ static long copy_entry(const struct copy *c, uint64_t vpn, struct ks_pte pte)
 	return 0;
 }
 
+/* Both sides map the folio read-only. Models: mm/huge_memory.c:copy_huge_pmd(). */
+static void copy_pmd(const struct copy *c, struct ks_leaf *leaf)
+{
+	struct ks_system *sys = c->sys;
+	const uint32_t bits = leaf->pmd.bits & ~(KS_PTE(WRITE) | KS_PTE(YOUNG));
+	const uint32_t id = ks_folio_id(&sys->frames, leaf->pmd.pfn);
+
+	ks_cost(sys->env, KS_COST_fork_thp);
+	if (!ks_leaf_is_thp(leaf)) {
+		(void)ks_pmd_map_huge_zero(sys, c->child, leaf->vpn);
+		return;
+	}
+	ks_pmd_map(sys, c->child, leaf->vpn, id, bits);
+	ks_folio_flag(ks_folio(&sys->frames, id), KS_FOLIO_EXCLUSIVE, false);
+	if (leaf->pmd.bits & KS_PTE(WRITE))
+		ks_pmd_change(&sys->tables, &c->parent->pt, leaf, leaf->pmd.bits & ~KS_PTE(WRITE));
+}
+
+/* The pages of an exclusive folio that is pinned are copied one by one: its PMD is split first. */
+static bool copies_as_huge(const struct copy *c, const struct ks_leaf *leaf)
+{
+	const struct ks_system *sys = c->sys;
+
+	if (!leaf->huge)
+		return false;
+	if (!ks_leaf_is_thp(leaf) || !c->parent->has_pinned)
+		return true;
+	if (!ks_page_exclusive(&sys->frames, leaf->pmd.pfn) || !may_be_pinned(sys, leaf->pmd.pfn))
+		return true;
+	ks_split_pmd(c->sys, c->parent, leaf->vpn);
+	return false;
+}
+
 /* The child gets a table wherever the parent has one, also an empty one. */
 static long copy_pages(const struct copy *c)
 {
@@ -196,8 +244,12 @@ static long copy_pages(const struct copy *c)
 
 	ks_walk_start(&walk, &sys->tables, &c->parent->pt, c->vma->start, c->vma->end);
 	while (!ret && ks_walk_leaf(&walk)) {
-		const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
+		struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
 
+		if (copies_as_huge(c, leaf)) {
+			copy_pmd(c, leaf);
+			continue;
+		}
 		ks_pgtable_populate(sys->env, &sys->tables, &c->child->pt, leaf->vpn + walk.first);
 		for (int slot = ks_walk_slot(&walk, walk.first); slot >= 0 && !ret;
 		     slot = ks_walk_slot(&walk, (unsigned)slot + 1))
@@ -270,6 +322,7 @@ long ks_mm_fork(struct ks_system *sys, struct ks_mm *parent, uint32_t child_pid,
 	mm->brk_start = parent->brk_start;
 	mm->brk = parent->brk;
 	mm->merge_any = parent->merge_any;
+	mm->thp_disable = parent->thp_disable;
 	mm->ksm_zero_pages = parent->ksm_zero_pages;
 	if (tell && !enter_last)
 		ret = sys->hooks.fork(sys->hooks.self, mm, parent);
@@ -281,6 +334,8 @@ long ks_mm_fork(struct ks_system *sys, struct ks_mm *parent, uint32_t child_pid,
 			ks_mm_free(sys, mm);
 		return ret;
 	}
+	if (parent->khugepaged_slot)
+		sys->hooks.khugepaged_fork(sys->hooks.khugepaged, mm, parent);
 	if (tell && enter_last)
 		(void)sys->hooks.fork(sys->hooks.self, mm, parent);
 	*child = mm;
@@ -295,6 +350,7 @@ struct ks_mm *ks_mm_exec(struct ks_system *sys, struct ks_mm *mm)
 
 	next->nid = mm->nid;
 	next->merge_any = mm->merge_any;
+	next->thp_disable = mm->thp_disable;
 	ks_lru_drain_local(sys->env, &sys->frames);
 	if (next->merge_any && sys->hooks.exec)
 		sys->hooks.exec(sys->hooks.self, next, mm);
@@ -333,13 +389,16 @@ void ks_mm_exit(struct ks_system *sys, struct ks_mm *mm)
 	mm->alive = false;
 	if (mm->registered && sys->hooks.exit)
 		sys->hooks.exit(sys->hooks.self, mm);
+	if (mm->khugepaged_slot)
+		sys->hooks.khugepaged_exit(sys->hooks.khugepaged, mm);
 	ks_lru_drain_for_unmap(sys);
 	ks_munlock_unmapped(sys, mm, 0, ks_user_end(sys));
-	ks_zap(sys, mm, 0, ks_user_end(sys));
+	ks_zap_vmas(sys, mm, 0, ks_user_end(sys));
 	ks_lru_drain_for_unmap(sys);
 	ks_pgtable_destroy(sys->env, &sys->tables, &mm->pt);
 	ks_free(sys->env, mm->vmas);
 	mm->vmas = NULL;
 	mm->nr_vmas = mm->room_vmas = 0;
+	ks_huge_zero_put(sys, mm);
 	release_pins(sys, mm);
 }

@@ -249,8 +249,13 @@ static inline int ks_walk_slot(const struct ks_walk *walk, unsigned from)
 
 /* ---- zap.c ---- */
 
-/* Unmap the pages of [start, end) (entries become none; tables stay): zap_page_range(). */
+/* Unmap the pages of [start, end), a part of one VMA (entries become none; tables stay, and so do
+ * guard markers): zap_page_range_single(). */
 void ks_zap(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end);
+/* The same for all VMAs of [start, end), one after the other, guard markers too: unmap_vmas(). */
+void ks_zap_vmas(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end);
+/* One PTE mapping of an anonymous page goes, of a large folio or not. */
+static inline void ks_page_unmap(struct ks_system *sys, struct ks_mm *mm, ks_pfn pfn);
 /* One KSM zero page entry of @mm goes: both zero page figures fall. */
 void ks_zero_page_unmapped(struct ks_system *sys, struct ks_mm *mm);
 /* What @pte stood for loses this one mapping or swap reference: counts and references, after the
@@ -261,13 +266,18 @@ void ks_munlock_unmapped(struct ks_system *sys, struct ks_mm *mm, uint64_t start
 /* The local LRU drains of munmap(), MADV_DONTNEED and exit, before pages are unmapped and when they
  * are freed, where the kernel has them. */
 void ks_lru_drain_for_unmap(struct ks_system *sys);
-/* Zap, and free the tables that no VMA needs; the VMAs are off the list. */
-void ks_unmap_region(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end);
+/* Free the tables that no VMA needs; the VMAs are off the list, their pages unmapped. */
+void ks_free_tables(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end);
 /* true: a zero page entry that KSM placed (PRESENT, SPECIAL and the DIRTY mark, if tracked) */
 static inline bool ks_pte_is_ksm_zero(struct ks_pte pte)
 {
 	return (pte.bits & (KS_PTE(PRESENT) | KS_PTE(SPECIAL) | KS_PTE(DIRTY))) ==
 	       (KS_PTE(PRESENT) | KS_PTE(SPECIAL) | KS_PTE(DIRTY));
+}
+/* true: a guard marker (MADV_GUARD_INSTALL): any access is a fault */
+static inline bool ks_pte_is_guard(struct ks_pte pte)
+{
+	return pte.bits & KS_PTE(NONPRESENT) && !pte.pfn;
 }
 /* true: maps an anonymous page (KSM pages are) */
 static inline bool ks_pte_is_anon(struct ks_pte pte)
@@ -359,6 +369,14 @@ bool ks_swap_cache_drop(struct ks_system *sys, ks_pfn pfn);
 /* One mapping less of an anonymous frame; with the last one it leaves the swap cache too, if it
  * can. To be used instead of ks_frame_unmap() wherever the frame may be in the swap cache. */
 void ks_anon_unmap(struct ks_system *sys, ks_pfn pfn);
+
+static inline void ks_page_unmap(struct ks_system *sys, struct ks_mm *mm, ks_pfn pfn)
+{
+	if (ks_pfn_is_large(&sys->frames, pfn))
+		ks_folio_unmap_ptes(sys->env, &sys->frames, pfn, 1, mm->id);
+	else
+		ks_anon_unmap(sys, pfn);
+}
 
 /* All of this floor that can be checked; a sentence about the first fault, or NULL. */
 const char *ks_system_check(struct ks_system *sys);

@@ -11,9 +11,10 @@
 
 struct count {
 	struct ks_system *sys;
-	struct ks_map maps;  /* pfn -> entries */
-	struct ks_map slots; /* swap slot -> entries */
-	uint64_t anon, file, swap, ksm_zero;
+	struct ks_map maps;   /* pfn -> entries */
+	struct ks_map slots;  /* swap slot -> entries */
+	struct ks_map folios; /* head -> PMD entries */
+	uint64_t anon, file, swap, ksm_zero, pmds;
 };
 
 static void add_one(struct ks_env *env, struct ks_map *map, uint32_t key)
@@ -42,7 +43,7 @@ static const char *check_anon(struct count *c, const struct ks_vma *vma, struct 
 	frame = ks_frame(frames, pte.pfn);
 	if (vma->flags & KS_VM_SHARED || !vma->anon_vma)
 		return "I10: an anonymous page is mapped by a VMA without anon_vma";
-	if (pte.bits & KS_PTE(WRITE) && !ks_frame_test(frame, KS_FRAME_EXCLUSIVE))
+	if (pte.bits & KS_PTE(WRITE) && !ks_page_exclusive(frames, pte.pfn))
 		return "I8: a writable entry maps an anonymous page that is not exclusive";
 	if (pte.bits & KS_PTE(WRITE) && !(vma->flags & KS_VM_WRITE))
 		return "I10: a writable entry lies in a VMA that forbids writing";
@@ -57,6 +58,8 @@ static const char *check_entry(struct count *c, const struct ks_vma *vma, struct
 {
 	if (!vma)
 		return "I10: an entry lies outside of all VMAs";
+	if (ks_pte_is_guard(pte))
+		return NULL;
 	if (pte.bits & KS_PTE(NONPRESENT)) {
 		if (pte.bits & KS_PTE(PRESENT))
 			return "I12: an entry is present and swapped out";
@@ -72,6 +75,10 @@ static const char *check_entry(struct count *c, const struct ks_vma *vma, struct
 	}
 	if (!(pte.bits & KS_PTE(SPECIAL)))
 		return check_anon(c, vma, pte);
+	if (pte.pfn - ks_huge_zero(&c->sys->frames) < ks_pmd_pages(c->sys))
+		return pte.bits & (KS_PTE(WRITE) | KS_PTE(DIRTY))
+			       ? "I13: the huge zero folio is mapped writable or marked"
+			       : NULL;
 	if (pte.pfn != KS_PFN_ZERO || pte.bits & KS_PTE(WRITE))
 		return "I13: a zero page entry is writable or maps something else";
 	c->ksm_zero += ks_pte_is_ksm_zero(pte);
@@ -80,9 +87,36 @@ static const char *check_entry(struct count *c, const struct ks_vma *vma, struct
 	return NULL;
 }
 
+/* A PMD entry: all of a folio of PMD order, in one VMA. */
+static const char *check_pmd(struct count *c, const struct ks_mm *mm, const struct ks_leaf *leaf)
+{
+	const struct ks_frames *frames = &c->sys->frames;
+	const struct ks_vma *vma = ks_vma_at(mm, leaf->vpn);
+	const struct ks_folio *folio;
+
+	if (!vma || vma->end < leaf->vpn + ks_pmd_pages(c->sys))
+		return "I23: a PMD entry reaches over the end of a VMA";
+	if (!ks_leaf_is_thp(leaf))
+		return mm->huge_zero && leaf->pmd.pfn == ks_huge_zero(frames)
+			       ? NULL
+			       : "I23: a PMD entry maps a zero folio that the mm does not hold";
+	folio = ks_folio_of(frames, leaf->pmd.pfn);
+	if (!folio || folio->head != leaf->pmd.pfn || folio->order != frames->pmd_order)
+		return "I23: a PMD entry maps something other than a folio of its size";
+	if (folio->root != vma->anon_root || folio->index != vma->pgoff + (leaf->vpn - vma->start))
+		return "I23: a folio does not know where it is mapped";
+	c->pmds++;
+	add_one(c->sys->env, &c->folios, folio->head);
+	return NULL;
+}
+
 static const char *check_leaf(struct count *c, const struct ks_mm *mm, const struct ks_walk *walk)
 {
 	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
+	const char *pmd = leaf->huge ? check_pmd(c, mm, leaf) : NULL;
+
+	if (pmd)
+		return pmd;
 
 	for (int slot = ks_walk_slot(walk, walk->first); slot >= 0;
 	     slot = ks_walk_slot(walk, (unsigned)slot + 1)) {
@@ -109,7 +143,7 @@ static const char *check_mm(struct count *c, const struct ks_mm *mm)
 		return "I10: VMAs overlap or are out of order, or their anon_vma is wrong";
 	if (!ks_pgtable_check(&c->sys->tables, &mm->pt))
 		return "I9: a page table is broken";
-	c->anon = c->file = c->swap = c->ksm_zero = 0;
+	c->anon = c->file = c->swap = c->ksm_zero = c->pmds = 0;
 	ks_walk_start(&walk, &c->sys->tables, &mm->pt, 0,
 		      UINT64_C(1) << (geo->shift[0] + geo->bits[0]));
 	while (!wrong && ks_walk_leaf(&walk))
@@ -118,6 +152,8 @@ static const char *check_mm(struct count *c, const struct ks_mm *mm)
 		return wrong;
 	if (c->anon != mm->rss_anon)
 		return "I11: rss_anon is not the number of anonymous pages mapped";
+	if (c->pmds != mm->nr_anon_pmds)
+		return "I23: nr_anon_pmds is not the number of PMD entries that map THPs";
 	if (c->file != mm->rss_file)
 		return "I11: rss_file is not the number of file pages mapped";
 	if ((int64_t)c->ksm_zero > mm->ksm_zero_pages)
@@ -135,7 +171,7 @@ static const char *check_frame(struct count *c, ks_pfn pfn)
 	const uint32_t maps = ks_frame_maps(frame);
 	const uint64_t *slot = ks_map_find(&c->sys->swap_cache, pfn);
 
-	if (maps != count_of(&c->maps, pfn))
+	if (ks_page_mapcount(frames, pfn) != count_of(&c->maps, pfn))
 		return "I2: a frame's mapcount is not the number of entries that map it";
 	if (ks_frame_refs(frames, pfn) < maps || !ks_frame_refs(frames, pfn))
 		return "I1: a frame has fewer references than mappings, or none";
@@ -150,13 +186,41 @@ static const char *check_frame(struct count *c, ks_pfn pfn)
 	return NULL;
 }
 
+/* The pages of blocks: large folios, and single pages that were part of one. */
+static const char *check_blocks(struct count *c, unsigned nid)
+{
+	const struct ks_frames *frames = &c->sys->frames;
+	const uint32_t base = frames->nid_shift >= 32 ? 0 : nid << frames->nid_shift;
+	const uint32_t pages = UINT32_C(1) << frames->pmd_order;
+
+	for (uint32_t id = nid ? 1 : 2; id < frames->node[nid].blocks.used; id++) {
+		for (uint32_t i = 0; i < pages; i++) {
+			const ks_pfn pfn = base | frames->block_bit | (id * pages + i);
+			const struct ks_folio *folio = ks_folio_of(frames, pfn);
+			const char *wrong = NULL;
+
+			if (folio && folio->entire != count_of(&c->folios, folio->head))
+				return "I23: a folio's PMD mappings are not the entries that map "
+				       "it";
+			if (ks_frame_live(frames, pfn))
+				wrong = check_frame(c, pfn);
+			if (wrong)
+				return wrong;
+		}
+	}
+	return NULL;
+}
+
 static const char *check_frames(struct count *c)
 {
 	const struct ks_frames *frames = &c->sys->frames;
 
 	for (unsigned nid = 0; nid < frames->nr_nodes; nid++) {
 		const uint32_t base = frames->nid_shift >= 32 ? 0 : nid << frames->nid_shift;
+		const char *blocks = check_blocks(c, nid);
 
+		if (blocks)
+			return blocks;
 		for (uint32_t idx = nid ? 1 : 2; idx < frames->node[nid].pool.used; idx++) {
 			const char *wrong = NULL;
 
@@ -166,6 +230,8 @@ static const char *check_frames(struct count *c)
 				return wrong;
 		}
 	}
+	if (!ks_folios_check(c->sys->env, frames))
+		return "I23: a large folio is broken";
 	return ks_frames_check(frames) ? NULL : "I6: the frames' own lists are broken";
 }
 
@@ -232,5 +298,6 @@ const char *ks_system_check(struct ks_system *sys)
 		wrong = "I7: the contents are broken";
 	ks_map_destroy(sys->env, &c.maps);
 	ks_map_destroy(sys->env, &c.slots);
+	ks_map_destroy(sys->env, &c.folios);
 	return wrong;
 }

@@ -197,8 +197,11 @@ long ks_munmap(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t p
 	if (ret)
 		return ret;
 	ks_munlock_unmapped(sys, mm, vpn, end);
+	ks_lru_drain_for_unmap(sys);
+	ks_zap_vmas(sys, mm, vpn, end);
+	ks_lru_drain_for_unmap(sys);
 	ks_vma_remove(mm, vpn, end);
-	ks_unmap_region(sys, mm, vpn, end);
+	ks_free_tables(sys, mm, vpn, end);
 	return 0;
 }
 
@@ -215,8 +218,19 @@ static bool can_be_writable(const struct ks_system *sys, uint32_t flags, struct 
 		return dirty;
 	if (!dirty && !sys->env->feature[KS_FEAT_mprotect_clean_writable])
 		return false;
-	return ks_pte_is_anon(pte) &&
-	       ks_frame_test(ks_frame(&sys->frames, pte.pfn), KS_FRAME_EXCLUSIVE);
+	return ks_pte_is_anon(pte) && ks_page_exclusive(&sys->frames, pte.pfn);
+}
+
+/* Models: mm/huge_memory.c:change_huge_pmd(). A part of a huge page has a VMA boundary inside it, so
+ * that its PMD was split already. */
+static void protect_pmd(struct ks_system *sys, struct ks_mm *mm, struct ks_leaf *leaf,
+			uint32_t flags)
+{
+	const struct ks_pte pte = ks_leaf_get(leaf, 0);
+	const bool writable = can_be_writable(sys, flags, pte);
+
+	if (writable != !!(pte.bits & KS_PTE(WRITE)))
+		ks_pmd_change(&sys->tables, &mm->pt, leaf, pte.bits ^ KS_PTE(WRITE));
 }
 
 static void protect_entry(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint32_t flags,
@@ -238,8 +252,12 @@ static void change_protection(struct ks_system *sys, struct ks_mm *mm, uint64_t 
 
 	ks_walk_start(&walk, &sys->tables, &mm->pt, start, end);
 	while (ks_walk_leaf(&walk)) {
-		const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
+		struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
 
+		if (leaf->huge) {
+			protect_pmd(sys, mm, leaf, flags);
+			continue;
+		}
 		for (int slot = ks_walk_slot(&walk, walk.first); slot >= 0;
 		     slot = ks_walk_slot(&walk, (unsigned)slot + 1))
 			protect_entry(sys, mm, leaf->vpn + (unsigned)slot, flags,

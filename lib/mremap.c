@@ -34,6 +34,24 @@ static void move_entry(struct ks_system *sys, struct ks_mm *mm, uint64_t from, u
 	ks_pte_set(sys->env, &sys->tables, &mm->pt, to, pte);
 }
 
+/* A huge page moves as a whole, with its deposited table, if both places are aligned and all of it
+ * moves; else it is split. Models: move_huge_pmd(). */
+static bool move_pmd(struct ks_system *sys, struct ks_mm *mm, const struct ks_walk *walk,
+		     uint64_t shift)
+{
+	const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk->leaf);
+	const uint64_t vpn = leaf->vpn;
+	const struct ks_pte pte = { leaf->pmd.pfn, leaf->pmd.bits };
+
+	if (walk->last - walk->first + 1 != ks_pmd_pages(sys) || shift & (ks_pmd_pages(sys) - 1)) {
+		ks_split_pmd(sys, mm, vpn);
+		return false;
+	}
+	ks_pmd_clear(sys->env, &sys->tables, &mm->pt, vpn);
+	ks_pmd_set(sys->env, &sys->tables, &mm->pt, vpn + shift, pte);
+	return true;
+}
+
 /* The part of one table that lies in the range. The new place gets tables also for an empty one;
  * shifted, one table may need two. */
 static void move_leaf(struct ks_system *sys, struct ks_mm *mm, const struct ks_walk *walk,
@@ -42,6 +60,8 @@ static void move_leaf(struct ks_system *sys, struct ks_mm *mm, const struct ks_w
 	const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk->leaf);
 	const uint64_t shift = m->new_vpn - m->vpn;
 
+	if (leaf->huge && move_pmd(sys, mm, walk, shift))
+		return;
 	ks_pgtable_populate(sys->env, &sys->tables, &mm->pt, leaf->vpn + walk->first + shift);
 	ks_pgtable_populate(sys->env, &sys->tables, &mm->pt, leaf->vpn + walk->last + shift);
 	for (int slot = ks_walk_slot(walk, walk->first); slot >= 0;
@@ -69,7 +89,7 @@ static void drop_moved_tables(struct ks_system *sys, struct ks_mm *mm, const str
 		if (!ks_walk_leaf(&walk))
 			break;
 		vpn = ks_leaf(&sys->tables, walk.leaf)->vpn;
-		if (vpn + span <= m->vpn + m->old_pages)
+		if (vpn + span <= m->vpn + m->old_pages && !ks_leaf(&sys->tables, walk.leaf)->nr)
 			ks_pgtable_free_range(sys->env, &sys->tables, &mm->pt, vpn, vpn + span, vpn,
 					      vpn + span);
 	}

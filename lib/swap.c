@@ -171,6 +171,18 @@ static void write_out(struct ks_system *sys, ks_pfn pfn)
 		cache_remove(sys, pfn);
 }
 
+/* Differs: the kernel can swap a large folio out as a whole. */
+static bool split_large(struct ks_system *sys, ks_pfn pfn)
+{
+	bool done;
+
+	ks_folio_get(sys->env, &sys->frames, pfn, 1);
+	done = !ks_split_folio(sys, pfn, 0, true, KSMSIM_SPLIT_RECLAIM);
+	done = done && ks_frame_maps(ks_frame(&sys->frames, pfn));
+	ks_folio_put(sys->env, &sys->frames, pfn, 1);
+	return done;
+}
+
 /**
  * ks_swap_out() - reclaim one frame
  * @keep_cached: unmap it only; it stays in the swap cache
@@ -179,10 +191,14 @@ static void write_out(struct ks_system *sys, ks_pfn pfn)
  */
 uint64_t ks_swap_out(struct ks_system *sys, ks_pfn pfn, bool keep_cached)
 {
-	struct ks_frame *frame = ks_frame(&sys->frames, pfn);
 	struct reclaim r = { .sys = sys, .pfn = pfn };
-	const uint32_t maps = ks_frame_maps(frame);
+	struct ks_frame *frame;
+	uint32_t maps;
 
+	if (ks_pfn_is_large(&sys->frames, pfn) && !split_large(sys, pfn))
+		return 0;
+	frame = ks_frame(&sys->frames, pfn);
+	maps = ks_frame_maps(frame);
 	ks_lru_drain_local(sys->env, &sys->frames);
 	r.exclusive = ks_frame_test(frame, KS_FRAME_EXCLUSIVE);
 	ks_rmap_walk(sys, pfn, look, &r);

@@ -130,6 +130,13 @@ static void set_start(struct ks_vma *vma, uint64_t start)
 
 /* ---- insert ---- */
 
+/* khugepaged is told of VMAs that grew or merged. */
+static void enter_khugepaged(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn)
+{
+	if (sys->hooks.khugepaged_enter)
+		sys->hooks.khugepaged_enter(sys->hooks.khugepaged, mm, ks_vma_at(mm, vpn));
+}
+
 /* Covers @range by its neighbours, if they can. Models: vma_merge_new_range(). */
 static bool merge_new(const struct ks_env *env, struct ks_mm *mm, const struct ks_vma *range,
 		      bool with_behind)
@@ -164,8 +171,10 @@ static long insert(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma 
 
 	KS_ASSERT(sys->env, vma->start < vma->end);
 	KS_ASSERT(sys->env, idx == mm->nr_vmas || mm->vmas[idx].start >= vma->end);
-	if (merge_new(sys->env, mm, vma, with_behind))
+	if (merge_new(sys->env, mm, vma, with_behind)) {
+		enter_khugepaged(sys, mm, vma->start);
 		return 0;
+	}
 	if (mm->nr_vmas > KS_VMAS_MAX)
 		return -ENOMEM;
 	open_slot(sys->env, mm, idx, vma);
@@ -210,6 +219,7 @@ long ks_vma_split(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn)
 	set_start(&upper, vpn);
 	open_slot(sys->env, mm, idx + 1, &upper);
 	mm->vmas[idx].end = vpn;
+	ks_split_pmd_at(sys, mm, vpn);
 	return 0;
 }
 
@@ -265,8 +275,15 @@ long ks_vma_set_flags(struct ks_system *sys, struct ks_mm *mm, uint64_t start, u
 	set_start(&piece, start);
 	piece.end = end;
 	piece.flags = flags;
-	if (merge_piece(sys->env, mm, (uint32_t)(vma - mm->vmas), &piece))
+	if (merge_piece(sys->env, mm, (uint32_t)(vma - mm->vmas), &piece)) {
+		/* one of the two is the VMA's boundary now, or none: vma_adjust_trans_huge() */
+		if (ks_vma_at(mm, start)->start == start)
+			ks_split_pmd_at(sys, mm, start);
+		if (ks_vma_at(mm, end - 1)->end == end)
+			ks_split_pmd_at(sys, mm, end);
+		enter_khugepaged(sys, mm, start);
 		return 0;
+	}
 	ret = ks_vma_split(sys, mm, start);
 	if (!ret)
 		ret = ks_vma_split(sys, mm, end);
