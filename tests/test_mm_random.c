@@ -213,6 +213,9 @@ static bool advise_page(struct page *page, enum ksmsim_advice advice)
 			return false;
 		page->lazy = true;
 		return true;
+	case KSMSIM_MADV_COLD:
+	case KSMSIM_MADV_PAGEOUT:
+		return !page->locked;
 	case KSMSIM_MADV_DONTFORK:
 	case KSMSIM_MADV_DOFORK:
 		page->dontfork = advice == KSMSIM_MADV_DONTFORK;
@@ -232,7 +235,11 @@ static bool advise_page(struct page *page, enum ksmsim_advice advice)
 
 static void do_advise(struct random_world *r, struct process *p, struct range range)
 {
-	const enum ksmsim_advice advice = below(r, KSMSIM_MADV_NR);
+	/* all that change no more than what one can see: guards and collapses have tests of their own */
+	const unsigned nr = below(r, KSMSIM_MADV_COLLAPSE + 2);
+	const enum ksmsim_advice advice = nr < KSMSIM_MADV_COLLAPSE    ? nr
+					  : nr == KSMSIM_MADV_COLLAPSE ? KSMSIM_MADV_COLD
+								       : KSMSIM_MADV_PAGEOUT;
 	const long ret =
 		ks_madvise(&r->w->sys, p->mm, vpn_of(range.first), range.end - range.first, advice);
 	bool refused = false, hole = false;
