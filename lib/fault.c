@@ -1,23 +1,28 @@
 /*
- * fault.c - floor 5: page faults on base pages, and populating ahead of access.
+ * fault.c - floor 5: page faults, and populating ahead of access.
  *
  *   hole      read  -> zero page, no anon_vma     write -> new page
  *   zero page write -> new page                   unshare -> new page, read-only
  *   anonymous write -> reuse if exclusive or alone, else copy; KSM pages: copy
  *   file      write -> copy (private), in place (shared)
  *   swap      any   -> page from the swap cache or a new one, then as above
+ *   guard     any   -> SIGSEGV
+ *
+ * Large folios are asked first (thp.c); what is left is for single entries.
  *
  * New pages are exclusive and wait in the LRU add batch, which holds a reference;
  * "alone" is asked after the batch of this CPU was drained.
  *
- * What could surprise: a KSM page is copied even if nobody else maps it; an
- * unshare fault leaves the new page read-only and clean; a present entry that
- * allows the access is not touched at all, so that a watch on it stays.
+ * What could surprise: a KSM page is copied even if nobody else maps it; so is a
+ * page of a large folio, with some kernels always, with others if it is the last
+ * one mapped; copies are single pages. An unshare fault leaves the new page
+ * read-only and clean; a present entry that allows the access is not touched at
+ * all, so that a watch on it stays.
  *
- * Models: mm/memory.c:handle_pte_fault(), do_anonymous_page(), do_wp_page(),
- * do_swap_page(), do_fault(); mm/ksm.c:ksm_might_need_to_copy(); mm/gup.c.
+ * Models: mm/memory.c:__handle_mm_fault(), handle_pte_fault(), do_anonymous_page(),
+ * do_wp_page(), do_swap_page(), do_fault(); mm/ksm.c:ksm_might_need_to_copy(); mm/gup.c.
  */
-#include "fault.h"
+#include "thp.h"
 
 #include <errno.h>
 
@@ -27,7 +32,8 @@ struct fault {
 	struct ks_vma *vma;
 	uint64_t vpn;
 	enum ks_fault_kind kind;
-	struct ks_pte pte; /* the entry as it is */
+	struct ks_leaf *leaf; /* the table, or NULL; stale after a PMD split */
+	struct ks_pte pte;    /* the entry as it is */
 };
 
 static bool is_write(const struct fault *f)
@@ -119,6 +125,9 @@ static enum ks_fault_result fault_on_hole(struct fault *f)
 		ks_cost(sys->env, KS_COST_fault_zero);
 		return KS_FAULT_DONE;
 	}
+	ks_vma_prepare_anon(sys, f->mm, f->vma);
+	if (ks_thp_fault_ptes(sys, f->mm, f->vma, f->vpn))
+		return KS_FAULT_DONE;
 	pfn = new_page(f,
 		       f->vma->file ? ks_file_page(sys, f->vma->file, page_index(f)) : KS_CID_ZERO);
 	if (!pfn)
@@ -129,6 +138,28 @@ static enum ks_fault_result fault_on_hole(struct fault *f)
 }
 
 /* ---- a page that may not be written ---- */
+
+/* The copied page loses this mapping. */
+static void leave_page(struct fault *f, struct ks_pte old)
+{
+	struct ks_system *sys = f->sys;
+	struct ks_frames *frames = &sys->frames;
+	const bool locked = f->vma->flags & KS_VM_LOCKED && ks_pte_is_anon(old);
+
+	if (!ks_pte_is_anon(old) || !ks_pfn_is_large(frames, old.pfn)) {
+		if (locked)
+			ks_lru_mlock(sys->env, frames, old.pfn);
+		ks_pte_gone(sys, f->mm, old);
+		return;
+	}
+	/* 6.1 does not unlock a large folio by one of its PTEs */
+	if (locked && sys->env->feature[KS_FEAT_zap_batched]) {
+		ks_folio_flag(ks_folio_of(frames, old.pfn), KS_FOLIO_MLOCKED, false);
+		ks_lru_add_large(sys->env, frames, true);
+	}
+	f->mm->rss_anon--;
+	ks_folio_unmap_ptes(sys->env, frames, old.pfn, 1, f->mm->id);
+}
 
 static enum ks_fault_result copy_page(struct fault *f)
 {
@@ -145,9 +176,7 @@ static enum ks_fault_result copy_page(struct fault *f)
 		ks_count(sys->env, KSMSIM_COUNT_cow_ksm, 1);
 	ks_cost(sys->env, from_ksm ? KS_COST_fault_cow_ksm : KS_COST_fault_cow);
 	set_pte(f, pfn, owned_bits(f));
-	if (f->vma->flags & KS_VM_LOCKED && ks_pte_is_anon(old))
-		ks_lru_mlock(sys->env, &sys->frames, old.pfn);
-	ks_pte_gone(sys, f->mm, old);
+	leave_page(f, old);
 	return KS_FAULT_DONE;
 }
 
@@ -182,6 +211,26 @@ static bool is_alone(struct fault *f)
 	return !ks_frame_test(frame, KS_FRAME_SWAPCACHE) || ks_swap_cache_drop(f->sys, pfn);
 }
 
+/* The same for a page of a large folio. 6.1: it is the last one that anybody maps. 6.12: never. Since
+ * then: the folio is this process's alone, and the page not the last one, which is copied so that
+ * the folio can go. Models: wp_can_reuse_anon_folio(), __wp_can_reuse_large_anon_folio(). */
+static bool is_alone_in_folio(const struct fault *f)
+{
+	const struct ks_env *env = f->sys->env;
+	const struct ks_folio *folio = ks_folio_of(&f->sys->frames, f->pte.pfn);
+
+	if (env->feature[KS_FEAT_large_reuse_last_page])
+		return folio->maps + folio->gets == 1;
+	if (!env->feature[KS_FEAT_mm_id])
+		return false;
+	return folio->maps > 1 && !folio->gets && !ks_folio_test(folio, KS_FOLIO_SHARED);
+}
+
+static bool may_reuse(struct fault *f)
+{
+	return ks_pfn_is_large(&f->sys->frames, f->pte.pfn) ? is_alone_in_folio(f) : is_alone(f);
+}
+
 /* Models: do_wp_page(). */
 static enum ks_fault_result fault_on_readonly(struct fault *f)
 {
@@ -193,7 +242,7 @@ static enum ks_fault_result fault_on_readonly(struct fault *f)
 		return copy_page(f);
 	frame = ks_frame(&f->sys->frames, f->pte.pfn);
 	if (!ks_frame_test(frame, KS_FRAME_EXCLUSIVE)) {
-		if (!is_alone(f))
+		if (!may_reuse(f))
 			return copy_page(f);
 		ks_frame_flag(frame, KS_FRAME_EXCLUSIVE, true);
 	}
@@ -292,7 +341,18 @@ static bool is_allowed(const struct ks_vma *vma, enum ks_fault_kind kind)
 	return kind != KS_FAULT_WRITE || vma->flags & KS_VM_WRITE;
 }
 
-/* Nothing to do; the processor itself sets the dirty bit of a writable entry. */
+/* The processor itself sets the dirty bit of a writable entry. */
+static void set_dirty(struct fault *f)
+{
+	const uint32_t bits = f->pte.bits | KS_PTE(DIRTY) | KS_PTE(YOUNG);
+
+	if (f->leaf->huge)
+		ks_pmd_change(&f->sys->tables, &f->mm->pt, f->leaf, bits);
+	else
+		set_pte(f, f->pte.pfn, bits);
+}
+
+/* The entry is there and allows the access. */
 static bool needs_no_fault(struct fault *f)
 {
 	if (!(f->pte.bits & KS_PTE(PRESENT)))
@@ -301,33 +361,60 @@ static bool needs_no_fault(struct fault *f)
 		return true;
 	if (f->pte.bits & KS_PTE(WRITE)) {
 		if (is_write(f) && !(f->pte.bits & KS_PTE(DIRTY)))
-			set_pte(f, f->pte.pfn, f->pte.bits | KS_PTE(DIRTY) | KS_PTE(YOUNG));
+			set_dirty(f);
 		return true;
 	}
 	if (f->kind != KS_FAULT_UNSHARE)
 		return false;
 	return f->vma->flags & KS_VM_SHARED ||
-	       (ks_pte_is_anon(f->pte) &&
-		ks_frame_test(ks_frame(&f->sys->frames, f->pte.pfn), KS_FRAME_EXCLUSIVE));
+	       (ks_pte_is_anon(f->pte) && ks_page_exclusive(&f->sys->frames, f->pte.pfn));
+}
+
+/* What large folios do about it. false: it goes on with f->pte. */
+static bool handle_huge(struct fault *f)
+{
+	if (!f->leaf)
+		return ks_thp_fault(f->sys, f->mm, f->vma, f->vpn, is_write(f));
+	if (!f->leaf->huge)
+		return false;
+	if (ks_thp_write(f->sys, f->mm, f->vma, f->vpn, is_write(f)))
+		return true;
+	f->pte = ks_pte_get(&f->sys->tables, &f->mm->pt, f->vpn);
+	return false;
+}
+
+/* MADV_GUARD_INSTALL leaves entries that are neither present nor swapped. */
+static bool is_guard(struct ks_pte pte)
+{
+	return pte.bits & KS_PTE(NONPRESENT) && !pte.pfn;
 }
 
 /**
  * ks_fault() - handle one page fault
  *
  * Models: mm/memory.c:handle_mm_fault() after the VMA was found.
- * Differs: base pages only; no userfaultfd, no NUMA hinting.
+ * Differs: no userfaultfd, no NUMA hinting.
  */
 enum ks_fault_result ks_fault(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
 			      enum ks_fault_kind kind)
 {
-	struct fault f = { sys, mm, ks_vma_at(mm, vpn), vpn, kind, { 0, 0 } };
+	struct fault f = { sys, mm, ks_vma_at(mm, vpn), vpn, kind, NULL, { 0, 0 } };
+	uint32_t leaf;
 
 	if (!f.vma || !is_allowed(f.vma, kind))
 		return KS_FAULT_SIGSEGV;
-	f.pte = ks_pte_get(&sys->tables, &mm->pt, vpn);
+	leaf = ks_leaf_find(&sys->tables, &mm->pt, vpn);
+	if (leaf) {
+		f.leaf = ks_leaf(&sys->tables, leaf);
+		f.pte = ks_leaf_get(f.leaf, (unsigned)(vpn - f.leaf->vpn));
+	}
 	if (needs_no_fault(&f))
 		return KS_FAULT_DONE;
 	ks_count(sys->env, KSMSIM_COUNT_pgfault, 1);
+	if (is_guard(f.pte))
+		return KS_FAULT_SIGSEGV;
+	if (handle_huge(&f))
+		return KS_FAULT_DONE;
 	if (f.pte.bits & KS_PTE(NONPRESENT))
 		return fault_on_swapped(&f);
 	return f.pte.bits & KS_PTE(PRESENT) ? fault_on_readonly(&f) : fault_on_hole(&f);
@@ -345,6 +432,17 @@ static long check_rights(const struct ks_vma *vma, enum ks_populate how)
 	return vma->flags & KS_VM_READ ? 0 : -EINVAL;
 }
 
+/* Behind the page at @vpn that was just faulted in, or behind the huge page: that is there as a whole
+ * or not at all once its first page was asked for. */
+static uint64_t next_vpn(const struct ks_system *sys, const struct ks_mm *mm, uint64_t vpn,
+			 uint64_t start)
+{
+	if (vpn != start && vpn != ks_pmd_start(sys, vpn))
+		return vpn + 1;
+	return ks_pmd_find(&sys->tables, &mm->pt, vpn) ? ks_pmd_start(sys, vpn) + ks_pmd_pages(sys)
+						       : vpn + 1;
+}
+
 static long populate_vma(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma,
 			 uint64_t start, uint64_t end, enum ks_populate how)
 {
@@ -355,7 +453,7 @@ static long populate_vma(struct ks_system *sys, struct ks_mm *mm, const struct k
 
 	if (ret)
 		return ret;
-	for (uint64_t vpn = start; vpn < end; vpn++) {
+	for (uint64_t vpn = start; vpn < end; vpn = next_vpn(sys, mm, vpn, start)) {
 		const enum ks_fault_result result =
 			ks_fault(sys, mm, vpn, write ? KS_FAULT_WRITE : KS_FAULT_READ);
 

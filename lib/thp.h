@@ -15,8 +15,8 @@
 
 enum ks_thp_use { KS_THP_FAULT, KS_THP_SMAPS, KS_THP_KHUGEPAGED, KS_THP_COLLAPSE };
 
-/* Orders that @vma may have for this use, bit by bit; 0: none. Whether a block fits is not asked, but
- * for KHUGEPAGED and COLLAPSE. Models: mm/huge_memory.c:__thp_vma_allowable_orders(). */
+/* Orders that @vma may have for this use, bit by bit; 0: none. Whether a block fits anywhere in @vma
+ * is asked too, but not for FAULT. Models: mm/huge_memory.c:__thp_vma_allowable_orders(). */
 uint32_t ks_thp_orders(const struct ks_system *sys, const struct ks_mm *mm,
 		       const struct ks_vma *vma, enum ks_thp_use use);
 /* Is the aligned block of 1 << @order pages around @vpn inside @vma? */
@@ -27,6 +27,19 @@ static inline bool ks_thp_fits(const struct ks_vma *vma, uint64_t vpn, unsigned 
 
 	return start >= vma->start && start + pages <= vma->end;
 }
+
+/* A fault where there is no page table, for @write or reading. true: a huge page is there now; false:
+ * it goes on with the page. Models: do_huge_pmd_anonymous_page(). */
+bool ks_thp_fault(struct ks_system *sys, struct ks_mm *mm, struct ks_vma *vma, uint64_t vpn,
+		  bool write);
+/* A write fault on an empty entry of a table, in anonymous memory with an anon_vma. true: a folio of
+ * several pages is there now; false: it goes on with a single page. Models: alloc_anon_folio(). */
+bool ks_thp_fault_ptes(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma,
+		       uint64_t vpn);
+/* A write (or unshare) fault on a huge page that does not allow it. true: it does now; false: the
+ * PMD is split, and it goes on with the page. Models: do_huge_pmd_wp_page(). */
+bool ks_thp_write(struct ks_system *sys, struct ks_mm *mm, struct ks_vma *vma, uint64_t vpn,
+		  bool write);
 
 /* ---- collapse.c ---- */
 
