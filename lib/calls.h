@@ -13,6 +13,7 @@ struct ks_call {
 	uint64_t vaddr, length; /* bytes */
 	uint64_t new_vaddr, new_length;
 	uint64_t nr_pages;
+	int64_t at;	/* page of a folio, or -1 */
 	unsigned flags; /* prot, flags, advice, node, ... as the call names it */
 	const struct ksmsim_mmap *mmap;
 	const struct ksmsim_content *content;

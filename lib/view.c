@@ -1,6 +1,6 @@
 /*
- * view.c - what can be seen of a machine: counters, processes, pages, VMAs,
- * walk costs, memory by part. Looking changes nothing.
+ * view.c - what can be seen of a machine: counters, processes, VMAs, walk costs,
+ * memory by part. Looking changes nothing. Pages are in view_page.c.
  */
 #include "machine.h"
 
@@ -33,6 +33,10 @@ static int64_t counter(const struct ksmsim *sim, enum ksmsim_counter which)
 		       (int64_t)count[KSMSIM_COUNT_rmap_items] * KS_ITEM_BYTES;
 	case KSMSIM_COUNT_nr_anon_frames:
 		return (int64_t)sim->sys.frames.nr_used;
+	case KSMSIM_COUNT_nr_anon_thps:
+		return (int64_t)sim->sys.frames.nr_anon_thps;
+	case KSMSIM_COUNT_deferred_split_queue:
+		return (int64_t)sim->sys.frames.nr_split_queue;
 	case KSMSIM_COUNT_ksmd_cpu_ns:
 		return (int64_t)sim->env.ksmd_ns;
 	case KSMSIM_COUNT_host_bytes:
@@ -97,6 +101,7 @@ int ksmsim_process_get(struct ksmsim *sim, uint32_t pid, struct ksmsim_process *
 	out->ksm_merging_pages = mm->ksm_merging_pages;
 	out->ksm_process_profit = process_profit(sim, mm);
 	out->rss_anon = mm->rss_anon;
+	out->anon_huge = mm->nr_anon_pmds;
 	out->nr_ptes = mm->pt.nr_tables[sim->sys.tables.geo->levels - 1];
 	out->nr_vmas = mm->nr_vmas;
 	out->swap_pages = mm->swap_pages;
@@ -115,6 +120,8 @@ static uint64_t count_ksm_pages(const struct ksmsim *sim, const struct ks_mm *mm
 		while (ks_walk_leaf(&walk)) {
 			const struct ks_leaf *leaf = ks_leaf(tables, walk.leaf);
 
+			if (leaf->huge)
+				continue; /* KSM pages are small */
 			for (int slot = ks_leaf_next(leaf, walk.first);
 			     slot >= 0 && (unsigned)slot <= walk.last;
 			     slot = ks_leaf_next(leaf, (unsigned)slot + 1)) {
@@ -177,106 +184,7 @@ int ksmsim_ksm_stat(struct ksmsim *sim, uint32_t pid, char *buf, size_t size, in
 	return 0;
 }
 
-/* ---- pages and VMAs ---- */
-
-static enum ksmsim_page_state page_state(const struct ksmsim *sim, struct ks_pte pte)
-{
-	if (pte.bits & KS_PTE(NONPRESENT))
-		return KSMSIM_PAGE_SWAP;
-	if (!(pte.bits & KS_PTE(PRESENT)))
-		return KSMSIM_PAGE_NONE;
-	if (ks_pte_is_ksm_zero(pte))
-		return KSMSIM_PAGE_KSM_ZERO;
-	if (pte.bits & KS_PTE(SPECIAL))
-		return KSMSIM_PAGE_ZERO;
-	if (pte.bits & KS_PTE(FILE))
-		return KSMSIM_PAGE_FILE;
-	return ks_frame_test(ks_frame(&sim->sys.frames, pte.pfn), KS_FRAME_KSM) ? KSMSIM_PAGE_KSM
-										: KSMSIM_PAGE_ANON;
-}
-
-static void fill_frame(struct ksmsim *sim, ks_pfn pfn, struct ksmsim_page *out)
-{
-	const struct ks_frame *frame = ks_frame(&sim->sys.frames, pfn);
-
-	out->mapcount = ks_frame_maps(frame);
-	out->refs = ks_frame_refs(&sim->sys.frames, pfn);
-	out->anon_exclusive = ks_frame_test(frame, KS_FRAME_EXCLUSIVE);
-	out->checksum = ks_content_checksum(&sim->sys.contents, frame->cid);
-	out->node = ks_frame_nid(&sim->sys.frames, pfn);
-}
-
-static void fill_item(const struct ksmsim *sim, const struct ks_mm *mm, uint64_t vpn,
-		      struct ksmsim_page *out)
-{
-	const uint32_t leaf = ks_leaf_find(&sim->sys.tables, &mm->pt, vpn);
-	struct ks_item item;
-
-	out->has_item = ks_item_find(&sim->ksm, mm, vpn,
-				     leaf ? ks_leaf(&sim->sys.tables, leaf) : NULL, &item);
-	if (!out->has_item)
-		return;
-	out->item_checksum = *ks_item_checksum(&sim->ksm, &item);
-	out->item_age = *ks_item_age(&sim->ksm, &item);
-	out->item_skips = *ks_item_skips(&sim->ksm, &item);
-}
-
-int ksmsim_page_get(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, struct ksmsim_page *out)
-{
-	const int refused = ks_machine_refuses(sim);
-	const struct ks_mm *mm;
-	struct ks_pte pte = { 0 };
-	uint64_t vpn;
-
-	if (refused)
-		return refused;
-	if (!out)
-		return KSMSIM_EARGUMENT;
-	mm = ks_machine_mm(sim, pid);
-	if (!mm)
-		return KSMSIM_EPROCESS;
-	vpn = vaddr >> sim->sys.tables.geo->page_shift;
-	if (ks_vma_at(mm, vpn))
-		pte = ks_pte_get(&sim->sys.tables, &mm->pt, vpn);
-	*out = (struct ksmsim_page){ .state = page_state(sim, pte),
-				     .writable = pte.bits & KS_PTE(WRITE),
-				     .dirty = pte.bits & KS_PTE(DIRTY),
-				     .pfn = pte.pfn };
-	if (ks_pte_is_anon(pte))
-		fill_frame(sim, pte.pfn, out);
-	if (vpn < ks_user_end(&sim->sys))
-		fill_item(sim, mm, vpn, out);
-	return 0;
-}
-
-int ksmsim_page_next(struct ksmsim *sim, uint32_t pid, uint64_t *vaddr, uint64_t end)
-{
-	const int refused = ks_machine_refuses(sim);
-	const struct ks_mm *mm;
-	struct ks_walk walk;
-	unsigned shift;
-
-	if (refused)
-		return refused;
-	if (!vaddr || *vaddr > end)
-		return KSMSIM_EARGUMENT;
-	mm = ks_machine_mm(sim, pid);
-	if (!mm)
-		return KSMSIM_EPROCESS;
-	shift = sim->sys.tables.geo->page_shift;
-	ks_walk_start(&walk, &sim->sys.tables, &mm->pt, *vaddr >> shift, end >> shift);
-	while (ks_walk_leaf(&walk)) {
-		const struct ks_leaf *leaf = ks_leaf(&sim->sys.tables, walk.leaf);
-		const int slot = ks_leaf_next(leaf, walk.first);
-
-		if (slot < 0 || (unsigned)slot > walk.last)
-			continue;
-		*vaddr = (leaf->vpn + (unsigned)slot) << shift;
-		return 0;
-	}
-	*vaddr = end;
-	return 0;
-}
+/* ---- VMAs and walks ---- */
 
 int ksmsim_vma_get(struct ksmsim *sim, uint32_t pid, size_t index, struct ksmsim_vma *out)
 {

@@ -360,6 +360,10 @@ static int model_execute(struct sim_backend *backend, const struct sim_op *op, i
 		return ksmsim_lru_drain(sim);
 	case SIM_OP_inject:
 		return ksmsim_inject_failure(sim, op->inject, op->number);
+	case SIM_OP_split:
+		return ksmsim_split(sim, model->pids[op->process], op->vaddr, op->length, op->order,
+				    op->options & SIM_OPTION(page) ? (int64_t)op->index : -1,
+				    result);
 	case SIM_OP_feature:
 		return ksmsim_feature_set(sim, op->feature, op->choice == 1);
 	default:
