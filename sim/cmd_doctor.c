@@ -186,7 +186,7 @@ static void name_source(const struct command *c, char *buf, size_t size)
 	struct utsname uname_of;
 
 	if (c->nr_files == 1)
-		snprintf(buf, size, "%s", c->files[0]);
+		snprintf(buf, size, "%s", strcmp(c->files[0], "-") != 0 ? c->files[0] : "stdin");
 	else if (c->nr_files)
 		snprintf(buf, size, "%s and other files", c->files[0]);
 	else if (c->root)

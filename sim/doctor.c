@@ -112,7 +112,8 @@ void doctor_free(struct doctor *d)
 
 	for (i = 0; i < d->nr_findings; i++)
 		sim_buf_free(&d->findings[i].lines);
-	sim_free(d->mem, d->findings);
+	if (d->mem)
+		sim_free(d->mem, d->findings);
 	d->findings = NULL;
 	d->nr_findings = d->capacity = 0;
 }
