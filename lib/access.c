@@ -1,15 +1,17 @@
 /*
- * access.c - floor 5: what running code does: store, load, pin; and migration.
+ * access.c - floor 5: what running code does: store, load, pin.
  *
  * A store faults first and then changes the content of the frame in place. The
  * watch on the entry rings before that, also when the page gets the bytes that it
- * had: whoever watches must hear of every write.
+ * had: whoever watches must hear of every write. In a THP the first byte that is
+ * stored makes its frames appear.
  *
  * What could surprise: a pin of a page that is not mapped from memory of its own
- * (file pages of shared mappings, the zero page) holds nothing; pins that others
- * hold (HELD) outlive the process.
+ * (file pages of shared mappings, the zero page, the huge zero folio) holds nothing;
+ * a pin of a page of a large folio holds all of the folio; pins that others hold
+ * (HELD) outlive the process.
  *
- * Models: mm/gup.c:follow_page_pte(), gup_must_unshare(); mm/migrate.c:migrate_folio().
+ * Models: mm/gup.c:follow_page_pte(), follow_huge_pmd(), gup_must_unshare().
  */
 #include "fault.h"
 
@@ -150,84 +152,5 @@ long ks_access_unpin(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint
 	}
 	mm->nr_pins = kept;
 	ks_map_destroy(sys->env, &seen);
-	return nr;
-}
-
-/* ---- migration ---- */
-
-struct migration {
-	struct ks_system *sys;
-	ks_pfn from, to;
-	bool first; /* the new frame was made with one mapping */
-};
-
-static void move_mapping(void *self, struct ks_mm *mm, uint64_t vpn, struct ks_pte pte)
-{
-	struct migration *m = self;
-	struct ks_system *sys = m->sys;
-
-	if (!m->first)
-		ks_frame_map(sys->env, &sys->frames, m->to);
-	m->first = false;
-	pte.pfn = m->to;
-	pte.bits &= ~KS_PTE(WATCHED);
-	ks_pte_set(sys->env, &sys->tables, &mm->pt, vpn, pte);
-	ks_frame_unmap(sys->env, &sys->frames, m->from);
-}
-
-/* What the page is moves to the new frame; the old one must not ring when it is freed. */
-static void move_flags(const struct migration *m)
-{
-	struct ks_frame *from = ks_frame(&m->sys->frames, m->from);
-	struct ks_frame *to = ks_frame(&m->sys->frames, m->to);
-	const uint32_t moved =
-		KS_FRAME_EXCLUSIVE | KS_FRAME_KSM | KS_FRAME_LAZYFREE | KS_FRAME_DIRTY;
-
-	to->meta = (to->meta & ~moved) | (from->meta & moved);
-	ks_frame_flag(from, KS_FRAME_KSM, false);
-}
-
-/* false: others hold it, or there is no memory. Models: migrate_folio(). */
-static bool migrate_page(struct ks_system *sys, ks_pfn from, unsigned nid,
-			 void (*moved)(void *self, ks_pfn from, ks_pfn to), void *self)
-{
-	struct ks_frames *frames = &sys->frames;
-	struct ks_frame *frame = ks_frame(frames, from);
-	struct migration m = { .sys = sys, .from = from, .first = true };
-
-	if (ks_frame_nid(frames, from) == nid ||
-	    ks_frame_refs(frames, from) != ks_frame_maps(frame))
-		return false;
-	m.to = ks_frame_alloc(sys->env, frames, nid, frame->cid, false);
-	if (!m.to)
-		return false;
-	ks_content_get(&sys->contents, frame->cid);
-	if (ks_frame_test(frame, KS_FRAME_KSM) && moved)
-		moved(self, from, m.to);
-	move_flags(&m);
-	ks_rmap_walk(sys, from, move_mapping, &m);
-	return true;
-}
-
-/**
- * ks_access_migrate() - move the anonymous pages of [vpn, vpn + pages) to node @nid
- *
- * Pages with references beyond their mappings stay where they are.
- *
- * Models: mm/migrate.c:do_pages_move() with MPOL_MF_MOVE_ALL.
- */
-long ks_access_migrate(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages,
-		       unsigned nid, void (*moved)(void *self, ks_pfn from, ks_pfn to), void *self)
-{
-	long nr = 0;
-
-	KS_ASSERT(sys->env, nid < sys->frames.nr_nodes);
-	ks_lru_drain(sys->env, &sys->frames);
-	for (uint64_t i = 0; i < pages; i++) {
-		const struct ks_pte pte = ks_pte_get(&sys->tables, &mm->pt, vpn + i);
-
-		if (ks_pte_is_anon(pte) && migrate_page(sys, pte.pfn, nid, moved, self))
-			nr++;
-	}
 	return nr;
 }

@@ -2,8 +2,8 @@
  * fault.h - floor 5: page faults, and what running code does to memory.
  *
  * Rooms: fault.c (read, write, copy-on-write, unshare faults), access.c
- * (writing and reading contents with the faults that they cause, pins,
- * migration).
+ * (writing and reading contents with the faults that they cause, pins),
+ * migrate.c; and those of thp.h.
  *
  * Source of the rules: mm/memory.c:do_anonymous_page(), do_wp_page(),
  * do_swap_page(); spec of the rules for base pages: write to an exclusive page
@@ -52,7 +52,7 @@ long ks_access_pin(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64
 		   enum ksmsim_pin how);
 /* pages unpinned */
 long ks_access_unpin(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages);
-/* pages moved; KSM hears through @moved (may be NULL) of KSM pages: old and new pfn */
+/* migrate.c: pages moved; KSM hears through @moved (may be NULL) of KSM pages: old and new pfn */
 long ks_access_migrate(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages,
 		       unsigned nid, void (*moved)(void *self, ks_pfn from, ks_pfn to), void *self);
 

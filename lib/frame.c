@@ -506,6 +506,11 @@ void ks_frame_set_content(struct ks_env *env, struct ks_frames *frames, ks_pfn p
 	struct ks_frame *frame;
 
 	KS_ASSERT(env, pfn != KS_PFN_ZERO);
+	/* pages of zeros may be blank, and stay so */
+	if (ks_frame(frames, pfn)->cid == cid) {
+		ks_content_put(env, frames->contents, cid);
+		return;
+	}
 	ks_folio_need_frame(env, frames, pfn);
 	frame = ks_frame(frames, pfn);
 	ks_content_put(env, frames->contents, frame->cid);
