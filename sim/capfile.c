@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "capdb.h"
+#include "vector.h"
 
 struct figure_row {
 	uint32_t process, round;
@@ -33,20 +34,13 @@ struct sim_capfile {
 	size_t nr_meta, nr_names, nr_rounds, nr_processes, nr_figures, nr_troubles;
 };
 
-/* Room for one more, zeroed, at the end of a vector; NULL: no memory. */
 static void *add(struct sim_capfile *file, void *vector, size_t *nr, size_t bytes)
 {
-	void **array = vector, *grown = *array;
+	void *element = sim_vector_add(vector, nr, bytes);
 
-	/* Powers of two are full. */
-	if (!(*nr & (*nr - 1)))
-		grown = realloc(*array, (*nr ? 2 * *nr : 1) * bytes);
-	if (!grown) {
+	if (!element)
 		sim_capdb_fail(&file->base, KSMSIM_ENOMEM, "no memory");
-		return NULL;
-	}
-	*array = grown;
-	return memset((char *)grown + (*nr)++ * bytes, 0, bytes);
+	return element;
 }
 
 static char *column_text(sqlite3_stmt *s, int column)
