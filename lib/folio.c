@@ -77,7 +77,9 @@ uint32_t ks_folio_id(const struct ks_frames *frames, ks_pfn pfn)
 	if (!ks_pfn_is_large(frames, pfn))
 		return 0;
 	block = block_at(frames, pfn);
-	return block->folio ? block->folio : *part_of(frames, block, pfn);
+	if (block->folio || !block->parts)
+		return block->folio; /* 0: the huge zero folio */
+	return *part_of(frames, block, pfn);
 }
 
 struct ks_folio *ks_folio_of(const struct ks_frames *frames, ks_pfn pfn)
