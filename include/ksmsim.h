@@ -495,9 +495,9 @@ struct ksmsim_underused_question {
 	uint64_t max_ptes_none;
 };
 
-/* The seams. An op that is NULL is the kernel's rule. @self is passed through. */
+/* The seams; an op that is NULL leaves its seam as it is. @self is passed through. */
 struct ksmsim_policy {
-	const char *name; /* static; NULL: "kernel" */
+	const char *name; /* static or NULL */
 	void *self;
 	bool (*split)(void *self, const struct ksmsim_split_question *question);
 	bool (*zero_remap)(void *self, const struct ksmsim_zero_remap_question *question);

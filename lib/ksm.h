@@ -21,11 +21,13 @@
  * change of the entry. With a STABLE item it means "still maps the node's page";
  * with an item of the current unstable tree its loss marks the tree node LOOK,
  * so a search trusts the key in a node without LOOK and asks the page tables
- * otherwise.
+ * otherwise. The entries of a huge leaf share one watch, which no entry shows:
+ * it only says that the bell will ring, so LOOK is all that tells there.
  *
  * Rooms: ksm_item.c (segments, items), ksm_stable.c, ksm_unstable.c,
- * ksm_merge.c (write-protect, replace, un-merge), ksm_scan.c (the cursor and one
- * visit), ksm.c (registration, run, purge, the bells).
+ * ksm_merge.c (write-protect, replace, un-merge), ksm_large.c (pages of large
+ * folios), ksm_scan.c (the cursor and one visit), ksm.c (registration, run,
+ * purge, the bells).
  */
 #ifndef KS_KSM_H
 #define KS_KSM_H
@@ -134,6 +136,9 @@ struct ks_scan_hooks {
 	void (*stop)(void *self);
 };
 
+/* Whom ksmd holds during a visit: the page visited, the page that the unstable tree gave. */
+enum ks_held { KS_HELD_VISITED, KS_HELD_MATCH, KS_HELD_NR };
+
 struct ks_ksm {
 	struct ks_env *env;
 	struct ks_system *sys;
@@ -151,6 +156,10 @@ struct ks_ksm {
 	uint32_t *by_pfn; /* open-addressing: frame -> its stable node */
 	uint32_t by_pfn_room, by_pfn_nr;
 	uint32_t zero_checksum;
+	/* References that are counted: only of pages that were of a large folio when they were taken.
+	 * Those of small pages are allowed for, and never taken. */
+	ks_pfn held[KS_HELD_NR];
+	uint64_t splits; /* folios split so far: what was read ahead of the tables may be old */
 	struct ks_scan_hooks hooks;
 };
 
@@ -253,6 +262,8 @@ void ks_stable_attach(struct ks_ksm *ksm, const struct ks_item *item, uint32_t n
 void ks_stable_unlink_item(struct ks_ksm *ksm, const struct ks_item *item);
 /* The KSM page to merge @pfn with, or KS_PFN_NONE. */
 ks_pfn ks_stable_search(struct ks_ksm *ksm, ks_pfn pfn);
+/* Is there a KSM page with the content of @pfn that can take one more? Changes nothing. */
+bool ks_stable_has(struct ks_ksm *ksm, ks_pfn pfn);
 /* A node for the new KSM page @pfn; 0: the simulated allocation failed. */
 uint32_t ks_stable_insert(struct ks_ksm *ksm, ks_pfn pfn);
 /* The page moved to another NUMA node: out of its tree, onto the migrate list. */
@@ -276,6 +287,8 @@ bool ks_unstable_search_insert(struct ks_ksm *ksm, const struct ks_item *item, k
 			       struct ks_item *match, ks_pfn *match_pfn);
 void ks_unstable_erase(struct ks_ksm *ksm, const struct ks_item *item);
 #define KS_PREFETCH 16u
+/* Is a page with the content of @pfn, other than @pfn, in the tree now? Changes nothing. */
+bool ks_unstable_has(struct ks_ksm *ksm, ks_pfn pfn);
 /* Bring the search paths of at most KS_PREFETCH upcoming pages into the cache; no effect on any result. */
 void ks_unstable_prefetch(const struct ks_ksm *ksm, const ks_pfn *pfns, unsigned nr);
 
@@ -285,9 +298,10 @@ void ks_unstable_prefetch(const struct ks_ksm *ksm, const ks_pfn *pfns, unsigned
 struct ks_vma *ks_mergeable_vma(struct ks_mm *mm, uint64_t vpn);
 /* The anonymous page mapped there if KSM may still work on it, else KS_PFN_NONE. */
 ks_pfn ks_mergeable_page(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn);
-/* 0 or KS_EFAULT; @kpfn: KSM page, KS_PFN_ZERO, or KS_PFN_NONE to make @pfn a KSM page */
-int ks_merge_one(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn pfn, ks_pfn kpfn);
+/* 0 or KS_EFAULT; @kpfn: the KSM page */
 int ks_merge_with(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn, ks_pfn kpfn);
+/* With the zero page; 0 or KS_EFAULT. */
+int ks_merge_zero(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn pfn);
 /* @pfn becomes a KSM page and takes over the mapping of @match_pfn. KS_PFN_NONE: failed. */
 ks_pfn ks_merge_two(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn,
 		    const struct ks_item *match, ks_pfn match_pfn);
@@ -296,6 +310,26 @@ void ks_break_cow(struct ks_ksm *ksm, const struct ks_item *item);
 /* Copy apart every KSM page and KSM zero page of the range; 0 or -ENOMEM.
  * Models: mm/ksm.c:break_ksm(), unmerge_ksm_pages(). */
 long ks_unmerge(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t start, uint64_t end);
+
+/* ---- ksm_large.c ---- */
+
+/* A reference of ksmd's, if @pfn is a page of a large folio; it goes with ks_large_put(). */
+void ks_large_hold(struct ks_ksm *ksm, enum ks_held who, ks_pfn pfn);
+void ks_large_put(struct ks_ksm *ksm, enum ks_held who);
+/* How many of a frame's references are those. */
+static inline uint32_t ks_large_held(const struct ks_ksm *ksm, ks_pfn pfn)
+{
+	uint32_t nr = 0;
+
+	for (unsigned who = 0; who < KS_HELD_NR; who++)
+		nr += ksm->held[who] == pfn;
+	return nr;
+}
+/* The large folio of @pfn, of which ksmd holds one reference, into single pages. */
+bool ks_large_split(struct ks_ksm *ksm, ks_pfn pfn);
+bool ks_large_same(const struct ks_ksm *ksm, ks_pfn pfn, ks_pfn other);
+/* May @pfn's folio be split, to merge @pfn with @partner? true for a small page. */
+bool ks_large_may_split(struct ks_ksm *ksm, ks_pfn pfn, ks_pfn partner);
 
 /* ---- ksm_scan.c ---- */
 

@@ -12,6 +12,33 @@ struct tally {
 
 /* ---- items ---- */
 
+/* Will the bell ring when the entry changes? A huge leaf has one watch for all, and goes on having it
+ * after it rang. */
+static bool is_watched(const struct ks_ksm *ksm, const struct ks_mm *mm, uint64_t vpn,
+		       struct ks_pte pte)
+{
+	const struct ks_leaf *huge = ks_pmd_find(&ksm->sys->tables, &mm->pt, vpn);
+
+	return huge ? huge->pmd.watched : pte.bits & KS_PTE(WATCHED);
+}
+
+/* A search believes the key of a tree node that it is not told to look at. */
+static const char *check_tree_node(struct ks_ksm *ksm, const struct ks_mm *mm,
+				   const struct ks_item *item, struct ks_pte pte)
+{
+	const struct ks_rb_node *rb = ks_item_tree_node(ksm, ks_item_id(item));
+	uint64_t key;
+
+	if (pte.bits & KS_PTE(WATCHED) || !(rb->key_lo & KS_RB_LOOK)) {
+		if (!mm->alive || !is_watched(ksm, mm, ks_item_vpn(item), pte))
+			return "I22: an item of the unstable tree is neither watched nor looked at";
+		key = ks_content_key(&ksm->sys->contents, ks_frame_content(ksm, pte.pfn));
+		if (!ks_pte_is_anon(pte) || (key ^ ks_rb_key(rb)) & ~(uint64_t)3)
+			return "I22: a watched page differs from its key in the unstable tree";
+	}
+	return NULL;
+}
+
 static const char *check_item(struct ks_ksm *ksm, struct ks_mm *mm, const struct ks_item *item,
 			      struct tally *tally)
 {
@@ -33,15 +60,7 @@ static const char *check_item(struct ks_ksm *ksm, struct ks_mm *mm, const struct
 	if (stable && pte.bits & KS_PTE(WATCHED) &&
 	    ks_stable(ksm, ks_item_link(ksm, item)->node)->pfn != pte.pfn)
 		return "I22: a watched entry of a stable item maps another page";
-	if (in_tree && !(pte.bits & KS_PTE(WATCHED)) &&
-	    !(ks_item_tree_node(ksm, ks_item_id(item))->key_lo & KS_RB_LOOK))
-		return "I22: an item of the unstable tree is neither watched nor looked at";
-	if (in_tree && pte.bits & KS_PTE(WATCHED) &&
-	    ((ks_content_key(&ksm->sys->contents, ks_frame_content(ksm, pte.pfn)) ^
-	      ks_rb_key(ks_item_tree_node(ksm, ks_item_id(item)))) &
-	     ~(uint64_t)3))
-		return "I22: a watched page differs from its key in the unstable tree";
-	return NULL;
+	return in_tree ? check_tree_node(ksm, mm, item, pte) : NULL;
 }
 
 static const char *check_mm_items(struct ks_ksm *ksm, const struct ks_slot *slot,

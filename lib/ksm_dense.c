@@ -7,7 +7,9 @@
  *
  * What can surprise: every shortcut needs the items of the word to be there and
  * none between them to be due for freeing (items_ready); the first page of each
- * segment goes the long way and brings that about.
+ * segment goes the long way and brings that about. And a merge may split a folio,
+ * which puts the zero page in the place of pages that are still to come: then the
+ * rest of the word is read again.
  */
 #include "ksm_scan.h"
 
@@ -150,9 +152,10 @@ static enum ks_progress scan_word(struct ks_batch *batch, struct ks_leaf *leaf, 
 	const bool prefetch = env->count[KSMSIM_COUNT_pages_unshared] > PREFETCH_MIN;
 	const bool smart = env->feature[KS_FEAT_smart_scan] && env->knob.smart_scan &&
 			   items_ready(batch, leaf->vpn + word * 64, pages);
+	const uint64_t splits = batch->ksm->splits;
 	unsigned ahead = 0;
 
-	while (pages) {
+	while (pages && splits == batch->ksm->splits) {
 		if (smart)
 			pages = skip_pages(batch, leaf, word, pages);
 		if (!pages)
@@ -169,11 +172,12 @@ static enum ks_progress scan_word(struct ks_batch *batch, struct ks_leaf *leaf, 
 	return KS_GO_ON;
 }
 
-/* The pages of one word of a dense table. */
+/* The pages of one word of a dense table, at least up to the next split of a folio. */
 static enum ks_progress scan_pages(struct ks_batch *batch, struct ks_leaf *leaf, unsigned word,
 				   uint64_t pages)
 {
 	const uint64_t vpn = leaf->vpn + word * 64;
+	const uint64_t splits = batch->ksm->splits;
 	enum ks_progress progress = KS_GO_ON;
 
 	if (!seg_at_hand(batch, vpn)) {
@@ -181,7 +185,7 @@ static enum ks_progress scan_pages(struct ks_batch *batch, struct ks_leaf *leaf,
 		progress = ks_scan_page(batch, leaf, word * 64 + (unsigned)__builtin_ctzll(pages));
 		pages &= pages - 1;
 	}
-	if (progress == KS_STOP || !pages)
+	if (progress == KS_STOP || !pages || splits != batch->ksm->splits)
 		return progress;
 	if (items_ready(batch, vpn, pages) &&
 	    (settled_pages(batch, leaf->all, word, vpn) & pages) == pages)
@@ -189,26 +193,41 @@ static enum ks_progress scan_pages(struct ks_batch *batch, struct ks_leaf *leaf,
 	return scan_word(batch, leaf, word, pages);
 }
 
+/* The pages of a word that lie in slots [first, last]. */
+static uint64_t word_pages(const struct ks_leaf *leaf, unsigned word, unsigned first, unsigned last)
+{
+	struct ks_dense *dense = leaf->all;
+	uint64_t pages = ks_dense_plane(dense, KS_PTE_PRESENT)[word] &
+			 ~ks_dense_plane(dense, KS_PTE_SPECIAL)[word] &
+			 ~ks_dense_plane(dense, KS_PTE_FILE)[word];
+
+	if (word == first / 64)
+		pages &= ~UINT64_C(0) << (first % 64);
+	if (word == last / 64)
+		pages &= ~UINT64_C(0) >> (63 - last % 64);
+	return pages;
+}
+
 enum ks_progress ks_scan_dense(struct ks_batch *batch, struct ks_leaf *leaf, unsigned first,
 			       unsigned last)
 {
-	struct ks_dense *dense = leaf->all;
-	const uint64_t *present = ks_dense_plane(dense, KS_PTE_PRESENT);
-	const uint64_t *special = ks_dense_plane(dense, KS_PTE_SPECIAL);
-	const uint64_t *file = ks_dense_plane(dense, KS_PTE_FILE);
+	unsigned w = first / 64;
 
-	for (unsigned w = first / 64; w <= last / 64; w++) {
-		uint64_t pages = present[w] & ~special[w] & ~file[w];
+	while (w <= last / 64) {
+		const uint64_t pages = word_pages(leaf, w, first, last);
+		const uint64_t splits = batch->ksm->splits;
 
-		if (w == first / 64)
-			pages &= ~UINT64_C(0) << (first % 64);
-		if (w == last / 64)
-			pages &= ~UINT64_C(0) >> (63 - last % 64);
 		if (pages && scan_pages(batch, leaf, w, pages) == KS_STOP)
 			return KS_STOP;
+		if (splits != batch->ksm->splits) {
+			first = (unsigned)(batch->ksm->cursor.vpn - leaf->vpn);
+			if (first <= last && first / 64 == w)
+				continue;
+		}
 		/* Items behind the last page of this word wait for the next page. */
 		if (orphan_items(batch, leaf->vpn + w * 64, pages))
 			batch->gap = true;
+		w++;
 	}
 	return KS_GO_ON;
 }

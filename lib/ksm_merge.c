@@ -29,7 +29,8 @@ ks_pfn ks_mergeable_page(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn)
 	return ks_pte_is_anon(pte) ? pte.pfn : KS_PFN_NONE;
 }
 
-/* Models: mm/ksm.c:write_protect_page(). ksmd's own reference is not among the frame's here. */
+/* Models: mm/ksm.c:write_protect_page(). ksmd's own references of a page are not among the frame's
+ * here, unless the page was one of a large folio. */
 static bool write_protect(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn pfn)
 {
 	struct ks_frames *frames = &ksm->sys->frames;
@@ -43,8 +44,8 @@ static bool write_protect(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks
 		return false;
 	if (!exclusive && !(pte.bits & (KS_PTE(WRITE) | KS_PTE(DIRTY))))
 		return true;
-	if (ks_frame_refs(frames, pfn) !=
-	    ks_frame_maps(frame) + (ks_frame_test(frame, KS_FRAME_SWAPCACHE) ? 1 : 0))
+	if (ks_frame_refs(frames, pfn) != ks_frame_maps(frame) + ks_large_held(ksm, pfn) +
+						  ks_frame_test(frame, KS_FRAME_SWAPCACHE))
 		return false;
 	ks_frame_flag(frame, KS_FRAME_EXCLUSIVE, false);
 	if (pte.bits & KS_PTE(DIRTY))
@@ -83,15 +84,19 @@ static void replace(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn p
 	ks_anon_unmap(ksm->sys, pfn);
 }
 
-/* Models: mm/ksm.c:try_to_merge_one_page(). */
-int ks_merge_one(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn pfn, ks_pfn kpfn)
+/* @kpfn: a KSM page, KS_PFN_ZERO, or KS_PFN_NONE to make @pfn a KSM page.
+ * Models: mm/ksm.c:try_to_merge_one_page(). */
+static int merge_one(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn pfn, ks_pfn kpfn)
 {
-	struct ks_frame *frame = ks_frame(&ksm->sys->frames, pfn);
+	struct ks_frame *frame;
 
 	if (pfn == kpfn)
 		return 0;
+	if (ks_pfn_is_large(&ksm->sys->frames, pfn) && !ks_large_split(ksm, pfn))
+		return KS_EFAULT;
 	if (!write_protect(ksm, mm, vpn, pfn))
 		return KS_EFAULT;
+	frame = ks_frame(&ksm->sys->frames, pfn);
 	if (kpfn == KS_PFN_NONE) {
 		ks_frame_flag(frame, KS_FRAME_KSM, true);
 		ks_frame_flag(frame, KS_FRAME_DIRTY, true);
@@ -106,8 +111,16 @@ int ks_merge_one(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn pfn,
 	return 0;
 }
 
-/* Models: mm/ksm.c:try_to_merge_with_ksm_page(). */
-int ks_merge_with(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn, ks_pfn kpfn)
+int ks_merge_zero(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn pfn)
+{
+	if (!ks_large_may_split(ksm, pfn, KS_PFN_ZERO))
+		return KS_EFAULT;
+	return merge_one(ksm, mm, vpn, pfn, KS_PFN_ZERO);
+}
+
+/* @allowed: the folio of @pfn may be split. Models: mm/ksm.c:try_to_merge_with_ksm_page(). */
+static int merge_with(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn, ks_pfn kpfn,
+		      bool allowed)
 {
 	struct ks_mm *mm = ks_item_mm(ksm, item);
 	const uint64_t vpn = ks_item_vpn(item);
@@ -120,12 +133,17 @@ int ks_merge_with(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn, ks
 		.error = KS_EFAULT,
 	};
 
-	if (ks_mergeable_vma(mm, vpn))
-		event.error = ks_merge_one(ksm, mm, vpn, pfn, kpfn);
+	if (allowed && ks_mergeable_vma(mm, vpn))
+		event.error = merge_one(ksm, mm, vpn, pfn, kpfn);
 	if (!event.error)
 		ks_item_detach(ksm, item);
 	ks_trace(ksm->env, &event);
 	return event.error;
+}
+
+int ks_merge_with(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn, ks_pfn kpfn)
+{
+	return merge_with(ksm, item, pfn, kpfn, ks_large_may_split(ksm, pfn, kpfn));
 }
 
 void ks_break_cow(struct ks_ksm *ksm, const struct ks_item *item)
@@ -142,9 +160,12 @@ void ks_break_cow(struct ks_ksm *ksm, const struct ks_item *item)
 ks_pfn ks_merge_two(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn,
 		    const struct ks_item *match, ks_pfn match_pfn)
 {
-	if (ks_merge_with(ksm, item, pfn, KS_PFN_NONE))
+	const bool allowed =
+		ks_large_may_split(ksm, pfn, match_pfn) && ks_large_may_split(ksm, match_pfn, pfn);
+
+	if (merge_with(ksm, item, pfn, KS_PFN_NONE, allowed))
 		return KS_PFN_NONE;
-	if (!ks_merge_with(ksm, match, match_pfn, pfn))
+	if (!merge_with(ksm, match, match_pfn, pfn, true))
 		return pfn;
 	ks_break_cow(ksm, item);
 	return KS_PFN_NONE;
@@ -178,10 +199,13 @@ static void charge_addresses(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t star
 	ks_cost_n(ksm->env, KS_COST_walk_address, walk.addresses);
 }
 
-/* Each page of the leaf in slots [first, last]; the number of pages copied apart in *broken. */
+/* Each page of the leaf in slots [first, last]; the number of pages copied apart in *broken. What a
+ * PMD entry maps is never of KSM. */
 static long unmerge_leaf(struct ks_ksm *ksm, struct ks_mm *mm, const struct ks_leaf *leaf,
 			 unsigned first, unsigned last, uint64_t *broken)
 {
+	if (leaf->huge)
+		return 0;
 	for (int slot = ks_leaf_next(leaf, first); slot >= 0 && (unsigned)slot <= last;
 	     slot = ks_leaf_next(leaf, (unsigned)slot + 1)) {
 		long err;
@@ -207,9 +231,10 @@ long ks_unmerge(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t start, uint64_t e
 		charge_addresses(ksm, mm, start, end);
 	ks_walk_start(&walk, tables, &mm->pt, start, end);
 	while (!err && ks_walk_leaf(&walk)) {
-		err = unmerge_leaf(ksm, mm, ks_leaf(tables, walk.leaf), walk.first, walk.last,
-				   &broken);
-		ptes += walk.last - walk.first + 1;
+		const struct ks_leaf *leaf = ks_leaf(tables, walk.leaf);
+
+		err = unmerge_leaf(ksm, mm, leaf, walk.first, walk.last, &broken);
+		ptes += leaf->huge ? 0 : walk.last - walk.first + 1;
 	}
 	if (!ksm->env->feature[KS_FEAT_range_unmerge])
 		return err;

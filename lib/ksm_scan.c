@@ -76,7 +76,9 @@ enum ks_progress ks_scan_page(struct ks_batch *batch, struct ks_leaf *leaf, unsi
 	ksm->cursor.vpn = vpn + 1;
 	if (ks_smart_skip(ksm, &item, pfn))
 		return KS_GO_ON;
+	ks_large_hold(ksm, KS_HELD_VISITED, pfn);
 	ks_visit(ksm, &item, pfn, leaf);
+	ks_large_put(ksm, KS_HELD_VISITED);
 	ks_count(ksm->env, KSMSIM_COUNT_pages_scanned, 1);
 	return --batch->left ? KS_GO_ON : KS_STOP;
 }
@@ -95,6 +97,22 @@ static enum ks_progress scan_small(struct ks_batch *batch, struct ks_leaf *leaf,
 			return KS_STOP;
 	}
 	return KS_GO_ON;
+}
+
+/* The pages of a PMD entry, until a merge has split it. Returns how many were dealt with: the others
+ * are for the table that took over. */
+static unsigned scan_huge(struct ks_batch *batch, struct ks_leaf *leaf, unsigned first,
+			  unsigned last, enum ks_progress *progress)
+{
+	unsigned slot = first;
+
+	if (!ks_leaf_is_thp(leaf)) {
+		batch->gap = true; /* items of what was there before */
+		return last - first + 1;
+	}
+	while (slot <= last && leaf->huge && *progress == KS_GO_ON)
+		*progress = ks_scan_page(batch, leaf, slot++);
+	return slot - first;
 }
 
 /* ---- the walk ---- */
@@ -131,6 +149,28 @@ static void charge_walk(struct ks_batch *batch, const struct ks_walk *walk, cons
 	batch->entries = 0;
 }
 
+/* The leaf that the walk rests on, and the entries read in it: none of a PMD entry, as long as it is
+ * one. */
+static enum ks_progress scan_leaf(struct ks_batch *batch, const struct ks_walk *walk)
+{
+	struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
+	enum ks_progress progress = KS_GO_ON;
+	unsigned first = walk->first;
+	uint64_t done;
+
+	if (leaf->huge)
+		first += scan_huge(batch, leaf, first, walk->last, &progress);
+	if (leaf->huge || first > walk->last || progress == KS_STOP)
+		return progress;
+	progress = leaf->dense && batch->ksm->env->knob.shortcuts
+			   ? ks_scan_dense(batch, leaf, first, walk->last)
+			   : scan_small(batch, leaf, first, walk->last);
+	done = batch->ksm->cursor.vpn - leaf->vpn;
+	batch->entries +=
+		progress == KS_STOP && done <= walk->last ? done - first : walk->last - first + 1;
+	return progress;
+}
+
 static enum ks_progress scan_vma(struct ks_batch *batch, const struct ks_mm *mm,
 				 const struct ks_vma *vma)
 {
@@ -144,14 +184,7 @@ static enum ks_progress scan_vma(struct ks_batch *batch, const struct ks_mm *mm,
 	batch->gap = true; /* items between two VMAs */
 	ks_walk_start(&walk, &ksm->sys->tables, &mm->pt, from, vma->end);
 	while (progress == KS_GO_ON && ks_walk_leaf(&walk)) {
-		struct ks_leaf *leaf = ks_leaf(&ksm->sys->tables, walk.leaf);
-
-		progress = leaf->dense && shortcuts
-				   ? ks_scan_dense(batch, leaf, walk.first, walk.last)
-				   : scan_small(batch, leaf, walk.first, walk.last);
-		batch->entries += progress == KS_STOP && ksm->cursor.vpn <= leaf->vpn + walk.last
-					  ? ksm->cursor.vpn - leaf->vpn - walk.first
-					  : walk.last - walk.first + 1;
+		progress = scan_leaf(batch, &walk);
 		if (progress == KS_GO_ON && shortcuts)
 			progress = ks_scan_lone_run(batch, &walk);
 	}

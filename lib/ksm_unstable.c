@@ -58,6 +58,29 @@ static enum verdict look(struct ks_ksm *ksm, uint32_t id, unsigned nid, ks_pfn p
 	return EQUAL;
 }
 
+bool ks_unstable_has(struct ks_ksm *ksm, ks_pfn pfn)
+{
+	const unsigned nid = ks_ksm_nid(ksm, pfn);
+	const uint64_t key =
+		ks_content_key(&ksm->sys->contents, ks_frame_content(ksm, pfn)) & ~(uint64_t)3;
+	enum verdict verdict = GO_LEFT;
+
+	for (uint32_t id = ksm->unstable[nid].root; id;) {
+		const struct ks_rb_node *rb = ks_tree_node(ksm, id);
+		struct ks_item match;
+		ks_pfn match_pfn;
+
+		ks_cost(ksm->env, KS_COST_unstable_level);
+		verdict = key > ks_rb_key(rb) ? GO_RIGHT : GO_LEFT;
+		if (rb->key_lo & KS_RB_LOOK || key == ks_rb_key(rb))
+			verdict = look(ksm, id, nid, pfn, &match, &match_pfn);
+		if (verdict == EQUAL || verdict == BLOCKED)
+			break;
+		id = rb->child[verdict == GO_RIGHT];
+	}
+	return verdict == EQUAL;
+}
+
 static void insert(struct ks_ksm *ksm, const struct ks_item *item, struct ks_rb_tree *tree,
 		   uint64_t key, uint32_t parent, int side)
 {

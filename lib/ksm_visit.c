@@ -74,7 +74,7 @@ static bool zero_merged(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn p
 		return false;
 	if (!ks_mergeable_vma(mm, vpn))
 		return true;
-	event.error = ks_merge_one(ksm, mm, vpn, pfn, KS_PFN_ZERO);
+	event.error = ks_merge_zero(ksm, mm, vpn, pfn);
 	ks_trace(ksm->env, &event);
 	return !event.error;
 }
@@ -94,6 +94,35 @@ static uint32_t node_of(const struct ks_ksm *ksm, const struct ks_item *item, ks
 	return node;
 }
 
+/* The item has been inserted: how is its page's change to be noticed? A split in this very visit may
+ * have put the zero page in its place, so that the tree holds a page that is not there. */
+static void watch(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn, struct ks_leaf *leaf)
+{
+	const unsigned slot = (unsigned)(ks_item_vpn(item) - leaf->vpn);
+
+	if (ksm->held[KS_HELD_VISITED] && ks_leaf_get(leaf, slot).pfn != pfn)
+		ks_tree_node(ksm, ks_item_id(item))->key_lo |= KS_RB_LOOK;
+	else
+		ks_leaf_watch(leaf, slot, true);
+}
+
+/* The page with the one that the tree gave. Two pages of one folio cannot be merged, since ksmd holds
+ * both; the folio is split all the same, for the next time. */
+static ks_pfn merge_pair(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn,
+			 const struct ks_item *match, ks_pfn match_pfn)
+{
+	bool same;
+	ks_pfn kpfn;
+
+	ks_large_hold(ksm, KS_HELD_MATCH, match_pfn);
+	kpfn = ks_merge_two(ksm, item, pfn, match, match_pfn);
+	same = ks_large_same(ksm, pfn, match_pfn);
+	ks_large_put(ksm, KS_HELD_MATCH);
+	if (same && ks_large_may_split(ksm, pfn, match_pfn))
+		ks_large_split(ksm, pfn);
+	return kpfn;
+}
+
 static void unstable_visit(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn,
 			   struct ks_leaf *leaf)
 {
@@ -103,10 +132,10 @@ static void unstable_visit(struct ks_ksm *ksm, const struct ks_item *item, ks_pf
 
 	if (!ks_unstable_search_insert(ksm, item, pfn, &match, &match_pfn)) {
 		if (ks_item_in_tree(ksm, item))
-			ks_leaf_watch(leaf, (unsigned)(ks_item_vpn(item) - leaf->vpn), true);
+			watch(ksm, item, pfn, leaf);
 		return;
 	}
-	kpfn = ks_merge_two(ksm, item, pfn, &match, match_pfn);
+	kpfn = merge_pair(ksm, item, pfn, &match, match_pfn);
 	if (!kpfn)
 		return;
 	node = ks_stable_insert(ksm, kpfn);

@@ -48,6 +48,7 @@ static int machine_init(struct ksmsim *sim, void *args)
 
 	ks_system_init(&sim->sys, &sim->env, shape->geo, shape->nr_nodes);
 	ks_thp_defaults(sim);
+	ks_policies_init(&sim->policies, &sim->sys);
 	ks_ksm_init(&sim->ksm, &sim->sys);
 	ks_advisor_init(&sim->advisor, &sim->ksm);
 	ks_ksmd_init(&sim->ksmd, &sim->ksm);

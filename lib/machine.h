@@ -10,6 +10,7 @@
 #define KS_MACHINE_H
 
 #include "pacing.h"
+#include "policy.h"
 
 struct ks_process {
 	uint32_t mm; /* id of its mm, also after exit */
@@ -19,6 +20,7 @@ struct ks_process {
 struct ksmsim {
 	struct ks_env env;
 	struct ks_system sys;
+	struct ks_policies policies;
 	struct ks_ksm ksm;
 	struct ks_advisor advisor;
 	struct ks_ksmd ksmd;

@@ -137,7 +137,7 @@ struct ks_system {
 	struct ks_map swap_cache;    /* pfn -> slot, of frames with KS_FRAME_SWAPCACHE */
 	bool huge_zero;		     /* the huge zero folio exists */
 	uint32_t huge_zero_refs;     /* mms that hold it */
-	struct ksmsim_policy policy; /* seams; every op is set, by default to the kernel's rule */
+	struct ksmsim_policy policy; /* seams; an op that is NULL: the kernel's rule */
 	struct ks_mm_hooks hooks;
 };
 

@@ -1,0 +1,102 @@
+/*
+ * shrinker.c - the deferred split queue under pressure.
+ *
+ * The queue holds new THPs, in case they turn out to be mostly zero, and folios
+ * that are partially mapped. A THP is tested once: if it has too few pages of
+ * zeros, or cannot be split, it leaves the queue for good, whatever the knobs say
+ * later. A folio that is partially mapped is split untested and comes back to the
+ * tail if that fails.
+ *
+ * What can surprise: max_ptes_none is read here and not when the THP was queued,
+ * the knob shrink_underused only there. A folio stays on the queue while it is
+ * being split, so that the split does not count it as queued anew.
+ *
+ * Models: mm/huge_memory.c:deferred_split_scan(), thp_underused().
+ * Differs: nobody else holds a folio's lock, so shrinker_requeues changes nothing;
+ * each folio is looked at once, never again in the same call.
+ */
+#include "thp.h"
+
+static bool is_zero(const struct ks_system *sys, const struct ks_folio *folio, uint32_t page)
+{
+	return ks_frame(&sys->frames, folio->head + page)->cid == KS_CID_ZERO;
+}
+
+/* Are more than max_ptes_none pages zero? Reads them until that is known; a limit of all pages but
+ * one means that nobody wants to know. Models: mm/huge_memory.c:thp_underused(). */
+static bool thp_underused(struct ks_system *sys, const struct ks_folio *folio)
+{
+	const uint64_t max_none = sys->env->knob.max_ptes_none;
+	const uint32_t pages = ks_folio_pages(folio);
+	uint32_t zero = 0, filled = 0;
+
+	if (max_none >= pages - 1)
+		return false;
+	while (zero <= max_none && filled < pages - max_none) {
+		if (is_zero(sys, folio, zero + filled))
+			zero++;
+		else
+			filled++;
+	}
+	ks_cost_n(sys->env, KS_COST_zero_test, zero + filled);
+	return zero > max_none;
+}
+
+static bool underused(struct ks_system *sys, const struct ks_folio *folio)
+{
+	const struct ksmsim_policy *policy = &sys->policy;
+	struct ksmsim_underused_question question = {
+		.pages = ks_folio_pages(folio),
+		.max_ptes_none = sys->env->knob.max_ptes_none,
+	};
+
+	if (sys->env->feature[KS_FEAT_shrinker_skips_mlocked] &&
+	    ks_folio_test(folio, KS_FOLIO_MLOCKED))
+		return false;
+	if (!policy->underused)
+		return thp_underused(sys, folio);
+	ks_cost_n(sys->env, KS_COST_zero_test, question.pages);
+	for (uint32_t i = 0; i < question.pages; i++)
+		question.zero += is_zero(sys, folio, i);
+	return policy->underused(policy->self, &question);
+}
+
+/* true: the folio was split, and is no more. */
+static bool split(struct ks_system *sys, const struct ks_folio *folio, enum ksmsim_split_why why)
+{
+	const ks_pfn head = folio->head;
+	long err;
+
+	ks_folio_get(sys->env, &sys->frames, head, 1);
+	err = ks_split_folio(sys, head, 0, true, why);
+	ks_folio_put(sys->env, &sys->frames, head, 1);
+	return !err;
+}
+
+/* The folio at the head of the queue; true: split. */
+static bool shrink_one(struct ks_system *sys)
+{
+	const uint32_t id = sys->frames.split_head;
+	const struct ks_folio *folio = ks_folio(&sys->frames, id);
+	const bool partial = ks_folio_test(folio, KS_FOLIO_PARTIAL);
+
+	if (partial && split(sys, folio, KSMSIM_SPLIT_PARTIAL))
+		return true;
+	if (!partial && underused(sys, folio) && split(sys, folio, KSMSIM_SPLIT_UNDERUSED)) {
+		ks_count(sys->env, KSMSIM_COUNT_thp_underused_split_page, 1);
+		return true;
+	}
+	ks_folio_dequeue(&sys->frames, id);
+	if (partial)
+		ks_folio_queue(sys->env, &sys->frames, id, false);
+	return false;
+}
+
+uint64_t ks_shrink_deferred(struct ks_system *sys)
+{
+	uint64_t nr = 0;
+
+	for (uint32_t left = sys->frames.nr_split_queue; left; left--)
+		nr += shrink_one(sys);
+	return nr;
+}
