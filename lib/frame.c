@@ -301,6 +301,14 @@ void ks_lru_mlock_new(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 		drain_mlock(env, frames);
 }
 
+void ks_lru_putback(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
+{
+	if (pfn == KS_PFN_ZERO || ks_frame(frames, pfn)->meta & (KS_FRAME_LRU_BATCH | KS_FRAME_LARGE))
+		return;
+	lru_reserve(env, frames);
+	lru_add(env, frames, pfn);
+}
+
 void ks_lru_add_large(struct ks_env *env, struct ks_frames *frames, bool locked)
 {
 	if (!env->knob.lru_drain)

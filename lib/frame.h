@@ -175,6 +175,9 @@ void ks_frame_set_content(struct ks_env *env, struct ks_frames *frames, ks_pfn p
 void ks_lru_mlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
 /* The same for a frame made for a locked VMA, instead of the LRU add batch: mlock_new_folio() */
 void ks_lru_mlock_new(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
+/* A page that was taken off its LRU list goes back to it by way of the LRU add batch:
+ * folio_putback_lru(). */
+void ks_lru_putback(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
 /* A new large folio waits in no batch, but takes along what waits in the one it would be in:
  * folio_batch_add_and_move(), or for a locked VMA mlock_new_folio(). Only with knob lru_drain. */
 void ks_lru_add_large(struct ks_env *env, struct ks_frames *frames, bool locked);

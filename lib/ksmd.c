@@ -1,5 +1,5 @@
 /*
- * ksmd.c - the thread in virtual time: batch, sleep, batch.
+ * ksmd.c - the thread in virtual time: batch, sleep, batch; and khugepaged beside it.
  *
  * A batch takes as long as its modelled cost. The sleep between two batches ends
  * early only when sleep_millisecs differs from what it was when the sleep began;
@@ -38,22 +38,46 @@ static void batch(struct ks_ksmd *ksmd)
 	ksmd->wake_ns = env->now_ns + ksmd->slept_with * NS_PER_MS;
 }
 
+/* When ksmd has a batch to do; UINT64_MAX: it waits for work. */
+static uint64_t due(const struct ks_ksmd *ksmd)
+{
+	const struct ks_env *env = ksmd->ksm->env;
+
+	if (ksmd->timed && ksmd->slept_with == env->knob.sleep_millisecs &&
+	    ksmd->wake_ns > env->now_ns)
+		return ksmd->wake_ns;
+	return has_work(ksmd) ? env->now_ns : UINT64_MAX;
+}
+
+static void wait_until(struct ks_env *env, uint64_t ns)
+{
+	if (env->now_ns < ns)
+		env->now_ns = ns;
+}
+
+/* khugepaged, whose work takes none of ksmd's time, comes first where both are due. */
 void ks_ksmd_run(struct ks_ksmd *ksmd, uint64_t end)
 {
 	struct ks_env *env = ksmd->ksm->env;
 
 	while (env->now_ns < end) {
-		if (ksmd->timed && ksmd->slept_with == env->knob.sleep_millisecs) {
-			if (ksmd->wake_ns >= end)
-				break;
-			if (env->now_ns < ksmd->wake_ns)
-				env->now_ns = ksmd->wake_ns;
+		const uint64_t mine = due(ksmd);
+		const uint64_t other =
+			ksmd->khugepaged ? ks_khugepaged_due(ksmd->khugepaged) : UINT64_MAX;
+
+		if (other < end && other <= mine) {
+			wait_until(env, other);
+			ks_khugepaged_run(ksmd->khugepaged);
+			continue;
 		}
-		ksmd->timed = false;
-		if (!has_work(ksmd))
+		if (mine == UINT64_MAX)
+			ksmd->timed = false;
+		if (mine >= end)
 			break;
-		batch(ksmd);
+		wait_until(env, mine);
+		ksmd->timed = false;
+		if (has_work(ksmd))
+			batch(ksmd);
 	}
-	if (env->now_ns < end)
-		env->now_ns = end;
+	wait_until(env, end);
 }

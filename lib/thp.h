@@ -68,10 +68,15 @@ enum ks_scan_result {
 	KS_SCAN_PTE_MAPPED_HUGEPAGE,
 };
 
+/* What went into collapses. */
+struct ks_collapse_effort {
+	uint64_t looked; /* page-table entries looked at */
+	bool attempted;	 /* nothing spoke against one: a folio was asked for, the lock let go */
+};
 /* Collapse the block of PMD order at @vpn (aligned), which lies in one VMA of @mm. @khugepaged: its
- * limits hold; else it is MADV_COLLAPSE. *@looked grows by the page-table entries looked at. */
+ * limits hold; else it is MADV_COLLAPSE. *@effort grows. */
 enum ks_scan_result ks_collapse_block(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
-				      bool khugepaged, uint64_t *looked);
+				      bool khugepaged, struct ks_collapse_effort *effort);
 /* MADV_COLLAPSE of [start, end) of one VMA; 0 or -errno. For ks_mm_hooks. */
 long ks_madvise_collapse(void *khugepaged, struct ks_mm *mm, uint64_t start, uint64_t end);
 
@@ -79,10 +84,17 @@ long ks_madvise_collapse(void *khugepaged, struct ks_mm *mm, uint64_t start, uin
 
 struct ks_khugepaged {
 	struct ks_system *sys;
-	struct ks_pool slots;	/* one for each known mm: struct ks_khugepaged_slot */
-	uint32_t first, cursor; /* slots; cursor 0: at the head of the list */
-	uint64_t vpn;		/* next block of the cursor's mm */
-	bool was_short;		/* the last allocation failed */
+	struct ks_pool slots;	      /* one for each known mm: struct ks_khugepaged_slot */
+	uint32_t first, last, cursor; /* slots; cursor 0: at the head of the list */
+	uint64_t vpn;		      /* next block of the cursor's mm */
+	/* the wake-up that is going on, if it sleeps in between for want of memory */
+	bool was_short;	   /* it does: an allocation failed */
+	uint64_t progress; /* of the budget used up */
+	unsigned heads;	   /* times that it stood at the head of the list */
+	/* in virtual time */
+	bool timed;	     /* in a sleep that ends at wake_ns; else in the wait for work */
+	uint64_t wake_ns;    /* end of that sleep */
+	uint64_t slept_with; /* the knob of that sleep when it began: a change ends the sleep */
 };
 
 void ks_khugepaged_init(struct ks_khugepaged *khugepaged, struct ks_system *sys);
@@ -92,7 +104,11 @@ void ks_khugepaged_hooks(struct ks_khugepaged *khugepaged, struct ks_mm_hooks *h
 /* One wake-up; @full: without budget, until every mm was passed once. Blocks collapsed. */
 uint64_t ks_khugepaged_wake(struct ks_khugepaged *khugepaged, bool full);
 /* Does khugepaged run at all with these knobs? Models: hugepage_pmd_enabled(). */
-bool ks_khugepaged_enabled(const struct ks_env *env);
+bool ks_khugepaged_enabled(const struct ks_system *sys);
+/* When it wakes up by itself, ns since boot; UINT64_MAX: it waits for work. */
+uint64_t ks_khugepaged_due(const struct ks_khugepaged *khugepaged);
+/* It is due: a wake-up, or a part of one, and the sleep behind it begins. */
+void ks_khugepaged_run(struct ks_khugepaged *khugepaged);
 
 /* ---- shrinker.c ---- */
 
