@@ -184,17 +184,16 @@ static int read_all(struct command *c)
 static void name_source(const struct command *c, char *buf, size_t size)
 {
 	struct utsname uname_of;
+	char text[256] = "this host";
+	const char *name = text;
 
-	if (c->nr_files == 1)
-		snprintf(buf, size, "%s", strcmp(c->files[0], "-") != 0 ? c->files[0] : "stdin");
-	else if (c->nr_files)
-		snprintf(buf, size, "%s and other files", c->files[0]);
+	if (c->nr_files)
+		name = strcmp(c->files[0], "-") != 0 ? c->files[0] : "stdin";
 	else if (c->root)
-		snprintf(buf, size, "%s", c->root);
+		name = c->root;
 	else if (!uname(&uname_of))
-		snprintf(buf, size, "this host, Linux %s", uname_of.release);
-	else
-		snprintf(buf, size, "this host");
+		snprintf(text, sizeof(text), "this host, Linux %s", uname_of.release);
+	host_label(buf, size, name, strlen(name));
 }
 
 static int answer(struct command *c)

@@ -68,6 +68,9 @@ static inline int64_t host_get(const struct host *host, enum host_figure figure)
 	return host->figures.value[figure];
 }
 
+/* A name for output: as much of it as fits, and always text. */
+void host_label(char *buf, size_t size, const char *name, size_t length);
+
 /* NULL: no memory. @name is found again if there is such a process. */
 struct host_process *host_process(struct host *host, const char *name);
 

@@ -19,6 +19,8 @@
 
 #include "host_value.h"
 
+#define LINE_BYTES 24u /* of ":" and a line number */
+
 /* ---- messages ---- */
 
 static int wrong(const struct host_text *t, const char *format, ...)
@@ -47,8 +49,8 @@ static int ignore(struct host_text *t, struct sim_word what)
 	struct host *host = t->host;
 
 	if (!host->ignored++)
-		snprintf(host->first_ignored, sizeof(host->first_ignored), "%.*s",
-			 SIM_WORD_ARG(what));
+		host_label(host->first_ignored, sizeof(host->first_ignored), what.text,
+			   what.length);
 	return 0;
 }
 
@@ -71,7 +73,8 @@ static int parse(const struct host_text *t, size_t figure, struct sim_word text,
 
 	if (host_value(figure, text, value, why, sizeof(why)))
 		return 0;
-	return wrong(t, "%s is '%.*s'; expected %s", host_name(figure), SIM_WORD_ARG(text), why);
+	return wrong(t, "%s is '%.*s'; expected %s", host_name(figure),
+		     SIM_WORD_ARG(host_short(text)), why);
 }
 
 static int set(struct host_text *t, struct host_figures *figures, size_t figure,
@@ -125,7 +128,7 @@ static int enter_path(struct host_text *t, struct sim_word path)
 	const struct sim_word word = stem(path);
 	char name[HOST_LABEL_MAX];
 
-	snprintf(name, sizeof(name), "%.*s", SIM_WORD_ARG(word));
+	host_label(name, sizeof(name), word.text, word.length);
 	if (t->process != HOST_NO_PROCESS && !strcmp(t->host->processes[t->process].name, name))
 		return 0;
 	return enter(t, name);
@@ -137,11 +140,9 @@ static int enter_file(struct host_text *t)
 	const struct sim_word word = stem((struct sim_word){ t->name, strlen(t->name) });
 	char name[HOST_LABEL_MAX];
 
+	host_label(name, sizeof(name) - LINE_BYTES, word.text, word.length);
 	if (t->nr_processes++)
-		snprintf(name, sizeof(name), "%.*s:%lu", (int)(word.length < 90 ? word.length : 90),
-			 word.text, t->line);
-	else
-		snprintf(name, sizeof(name), "%.*s", SIM_WORD_ARG(word));
+		snprintf(name + strlen(name), LINE_BYTES, ":%lu", t->line);
 	return enter(t, name);
 }
 
@@ -192,7 +193,7 @@ static int stat_line(struct host_text *t, struct sim_word line)
 	if (host_begins(key, "ksm_"))
 		return ignore(t, key);
 	return wrong(t, "'%.*s' is no line of ksm_stat; expected ksm_rmap_items and a number",
-		     SIM_WORD_ARG(key));
+		     SIM_WORD_ARG(host_short(key)));
 }
 
 /* ---- smaps ---- */
@@ -316,12 +317,12 @@ static int unknown(const struct host_text *t, struct sim_word key)
 	const char *guess = sim_nearest(key.text, key.length, known_name, NULL);
 
 	if (guess)
-		return wrong(t, "'%.*s' is not known; did you mean '%s'?", SIM_WORD_ARG(key),
-			     guess);
+		return wrong(t, "'%.*s' is not known; did you mean '%s'?",
+			     SIM_WORD_ARG(host_short(key)), guess);
 	return wrong(t,
 		     "'%.*s' is not known; expected NAME:VALUE as grep prints the files of "
 		     "/sys/kernel/mm/ksm, or a line of ksm_stat or smaps",
-		     SIM_WORD_ARG(key));
+		     SIM_WORD_ARG(host_short(key)));
 }
 
 static int meminfo_line(struct host_text *t, struct sim_word line)
@@ -359,6 +360,15 @@ static int process_line(struct host_text *t, struct sim_word path, struct sim_wo
 	return smaps_line(t, line, &done);
 }
 
+/* Has it a file of its own that is read? */
+static bool is_file(size_t figure)
+{
+	const enum host_form form = host_form(figure);
+
+	return is_ksm(figure) || form == HOST_FORM_HUGE || form == HOST_FORM_HUGE_MODE ||
+	       form == HOST_FORM_NODES;
+}
+
 /* A line that says in which file it was. */
 static int path_line(struct host_text *t, struct sim_word path, struct sim_word line)
 {
@@ -375,7 +385,7 @@ static int path_line(struct host_text *t, struct sim_word path, struct sim_word 
 	if (host_ends(path, "/vmstat"))
 		return vmstat_line(t, line);
 	for (i = 0; i < HOST_NR; i++)
-		if (strchr(host_key(i), '/') && host_ends(path, host_key(i)))
+		if (is_file(i) && host_ends(path, host_key(i)))
 			return set(t, &t->host->figures, i, line);
 	if (host_holds(path, "sys/") || host_holds(path, "proc/"))
 		return ignore(t, path);

@@ -119,6 +119,37 @@ bool host_holds(struct sim_word word, const char *part)
 	return memmem(word.text, word.length, part, strlen(part)) != NULL;
 }
 
+#define SHORT 60u
+
+/* Not within a character. */
+static size_t cut(const char *text, size_t length, size_t max)
+{
+	if (length <= max)
+		return length;
+	while (max && (text[max] & 0xc0) == 0x80)
+		max--;
+	return max;
+}
+
+struct sim_word host_short(struct sim_word word)
+{
+	return (struct sim_word){ word.text, cut(word.text, word.length, SHORT) };
+}
+
+void host_label(char *buf, size_t size, const char *name, size_t length)
+{
+	const size_t used = cut(name, length, size - 1);
+	size_t i;
+
+	memcpy(buf, name, used);
+	buf[used] = '\0';
+	if (sim_text_is_clean(buf, used))
+		return;
+	for (i = 0; i < used; i++)
+		if (buf[i] < ' ' || buf[i] > '~')
+			buf[i] = '?';
+}
+
 /* ---- values ---- */
 
 /* Also as the kernel prints a negative number without its sign. */

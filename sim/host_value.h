@@ -40,5 +40,7 @@ struct sim_word host_rest(struct sim_word word, size_t from);
 bool host_begins(struct sim_word word, const char *begin);
 bool host_ends(struct sim_word word, const char *end);
 bool host_holds(struct sim_word word, const char *part);
+/* For messages: not more than a few words of it */
+struct sim_word host_short(struct sim_word word);
 
 #endif

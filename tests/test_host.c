@@ -156,6 +156,32 @@ static void a_line_without_end_is_refused(void **state)
 	free(text);
 }
 
+static void other_files_of_the_kernel_are_ignored_and_counted(void **state)
+{
+	struct world *w = *state;
+
+	paste(w, "/sys/kernel/mm/transparent_hugepage/defrag:always [madvise] never\n"
+		 "/sys/kernel/mm/transparent_hugepage/enabled:always [madvise] never\n"
+		 "/sys/kernel/mm/ksm/of_the_future:?\n/proc/stat:cpu 1\n/proc/vmstat:pgfault 3\n"
+		 "/proc/vmstat:of_the_future 3\n");
+	assert_int_equal(w->first.ignored, 3);
+	assert_string_equal(w->first.first_ignored, "/sys/kernel/mm/transparent_hugepage/defrag");
+	assert_int_equal(host_get(&w->first, HOST_huge_enabled), 1);
+}
+
+static void names_in_messages_are_short_and_text(void **state)
+{
+	struct world *w = *state;
+	char text[300];
+
+	memset(text, 'q', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	assert_int_equal(paste_named(w, &w->first, "F", text), SIM_EINPUT);
+	assert_true(strlen(w->why) < 220);
+	assert_int_equal(paste_named(w, &w->first, "caf\xc3(\n", "ksm_rmap_items 1\n"), 0);
+	assert_string_equal(w->first.processes[0].name, "caf?(?");
+}
+
 static void mails_and_directories_around_the_names_do_no_harm(void **state)
 {
 	struct world *w = *state;
@@ -307,6 +333,8 @@ static const struct CMUnitTest tests[] = {
 	TEST(zero_pages_are_of_a_process_only_behind_its_items),
 	TEST(garbage_is_refused_with_its_line_and_what_was_expected),
 	TEST(a_line_without_end_is_refused),
+	TEST(other_files_of_the_kernel_are_ignored_and_counted),
+	TEST(names_in_messages_are_short_and_text),
 	TEST(mails_and_directories_around_the_names_do_no_harm),
 	TEST(a_host_is_read_from_its_files),
 	TEST(a_host_without_the_directory_has_no_ksm),
