@@ -28,6 +28,12 @@ struct sim_blind {
 	uint64_t counters; /* enum ksmsim_counter */
 	uint64_t figures;  /* enum sim_figure */
 	uint64_t pages;	   /* enum sim_sight */
+	uint64_t mthp;	   /* enum ksmsim_mthp */
+};
+
+/* Statistics of large folios by order. */
+struct sim_mthp {
+	int64_t value[KSMSIM_MTHP_NR][KSMSIM_ORDERS];
 };
 
 struct sim_backend_ops {
@@ -51,6 +57,8 @@ struct sim_backend_ops {
 	uint64_t (*now)(struct sim_backend *backend);
 
 	/* optional: */
+	/* all statistics of large folios; without it the run is blind to them */
+	int (*mthp)(struct sim_backend *backend, struct sim_mthp *mthp);
 	/* an ASKED figure; without it the run is blind to the figure */
 	int (*ksm_pages)(struct sim_backend *backend, uint32_t process, uint64_t *value);
 	void (*blind)(struct sim_backend *backend, struct sim_blind *blind); /* NULL: sees all */
@@ -72,6 +80,11 @@ struct sim_backend_ops {
 struct sim_backend {
 	const struct sim_backend_ops *ops;
 };
+
+/* "hugepages-64kB/anon_fault_alloc" */
+void sim_mthp_name(uint64_t page, unsigned stat, unsigned order, char *buf, size_t size);
+/* Is @word such a name? Directories above and stats/ may be written, too. */
+bool sim_mthp_find(uint64_t page, struct sim_word word, unsigned *stat, unsigned *order);
 
 /* Does reading the figure cost a walk? */
 bool sim_figure_is_asked(unsigned figure);

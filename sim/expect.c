@@ -13,31 +13,22 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "run.h"
+#include "expect.h"
 
-#define STATE_PAGES_MAX ((uint64_t)1 << 24)
-
-struct expectation {
-	struct sim_run *run;
-	const char *at, *end; /* what is still to be read */
-	bool held;
-	bool skipped;
-};
-
-static bool is_blank(char c)
+static bool begins(struct sim_word item, const char *with)
 {
-	return c == ' ' || c == '\t';
+	return item.length >= strlen(with) && !memcmp(item.text, with, strlen(with));
 }
 
-static struct sim_word next_item(struct expectation *e)
+static struct sim_word next_item(struct sim_expectation *e)
 {
 	struct sim_word item;
 	int depth = 0;
 
-	while (e->at < e->end && is_blank(*e->at))
+	while (e->at < e->end && sim_expect_blank(*e->at))
 		e->at++;
 	item.text = e->at;
-	while (e->at < e->end && (depth > 0 || !is_blank(*e->at))) {
+	while (e->at < e->end && (depth > 0 || !sim_expect_blank(*e->at))) {
 		depth += (*e->at == '(') - (*e->at == ')');
 		e->at++;
 	}
@@ -45,27 +36,7 @@ static struct sim_word next_item(struct expectation *e)
 	return item;
 }
 
-static struct sim_word trim(struct sim_word word)
-{
-	while (word.length && is_blank(*word.text)) {
-		word.text++;
-		word.length--;
-	}
-	while (word.length && is_blank(word.text[word.length - 1]))
-		word.length--;
-	return word;
-}
-
-static int short_of(struct sim_word word)
-{
-	return word.length > 200 ? 200 : (int)word.length;
-}
-
-/* The item does not hold. */
-static void missed(struct expectation *e, struct sim_word item, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static void missed(struct expectation *e, struct sim_word item, const char *format, ...)
+void sim_expect_missed(struct sim_expectation *e, struct sim_word item, const char *format, ...)
 {
 	struct sim_run *run = e->run;
 	struct sim_buf *buf = &run->failure;
@@ -79,35 +50,36 @@ static void missed(struct expectation *e, struct sim_word item, const char *form
 	sim_buf_printf(buf, "%s:%lu", run->name, run->line);
 	if (!run->lua)
 		sim_buf_printf(buf, ":%zu", (size_t)(item.text - run->cut.text) + 1);
-	sim_buf_printf(buf, ": expected %.*s, seen ", short_of(item), item.text);
+	sim_buf_printf(buf, ": expected %.*s, seen ", sim_expect_short(item), item.text);
 	va_start(args, format);
 	sim_buf_vprintf(buf, format, args);
 	va_end(args);
 }
 
-static int refuse_name(struct sim_run *run, struct sim_word word, const char *what,
-		       const char *(*name)(const void *self, size_t i), const void *self)
+int sim_expect_refuse(struct sim_run *run, struct sim_word word, const char *what,
+		      const char *(*name)(const void *self, size_t i), const void *self)
 {
 	const char *guess = sim_nearest(word.text, word.length, name, self);
 
 	if (guess)
 		return sim_refuse(run, word.text, "unknown %s '%.*s'; did you mean '%s'?", what,
-				  short_of(word), word.text, guess);
-	return sim_refuse(run, word.text, "unknown %s '%.*s'", what, short_of(word), word.text);
+				  sim_expect_short(word), word.text, guess);
+	return sim_refuse(run, word.text, "unknown %s '%.*s'", what, sim_expect_short(word),
+			  word.text);
 }
 
 static int signed_value(struct sim_run *run, struct sim_word word, int64_t *value)
 {
 	const char *wrong = sim_word_signed(word, value);
 
-	return wrong ? sim_refuse(run, word.text, "'%.*s' %s; expected a number", short_of(word),
-				  word.text, wrong)
+	return wrong ? sim_refuse(run, word.text, "'%.*s' %s; expected a number",
+				  sim_expect_short(word), word.text, wrong)
 		     : 0;
 }
 
 /* ---- NAME=VALUE ---- */
 
-static int expect_result(struct expectation *e, struct sim_word item, struct sim_word value)
+static int expect_result(struct sim_expectation *e, struct sim_word item, struct sim_word value)
 {
 	const int64_t seen = e->run->result;
 	const char *name = seen < 0 ? sim_errno_name(-seen) : NULL;
@@ -121,13 +93,13 @@ static int expect_result(struct expectation *e, struct sim_word item, struct sim
 	if (error || wanted == seen)
 		return error;
 	if (name)
-		missed(e, item, "-%s", name);
+		sim_expect_missed(e, item, "-%s", name);
 	else
-		missed(e, item, "%" PRId64, seen);
+		sim_expect_missed(e, item, "%" PRId64, seen);
 	return 0;
 }
 
-static int expect_counter(struct expectation *e, struct sim_word item, unsigned counter,
+static int expect_counter(struct sim_expectation *e, struct sim_word item, unsigned counter,
 			  struct sim_word value)
 {
 	struct sim_run *run = e->run;
@@ -140,7 +112,7 @@ static int expect_counter(struct expectation *e, struct sim_word item, unsigned 
 	if (error)
 		return sim_fail(run, error);
 	if (seen != wanted)
-		missed(e, item, "%" PRId64, seen);
+		sim_expect_missed(e, item, "%" PRId64, seen);
 	return 0;
 }
 
@@ -163,7 +135,7 @@ static uint64_t place_of(const char *text, struct sim_word word)
 	return place;
 }
 
-static int expect_file(struct expectation *e, struct sim_word item, const char *file,
+static int expect_file(struct sim_expectation *e, struct sim_word item, const char *file,
 		       struct sim_word value)
 {
 	struct sim_run *run = e->run;
@@ -177,7 +149,7 @@ static int expect_file(struct expectation *e, struct sim_word item, const char *
 	if (error)
 		return sim_fail(run, error);
 	if (ret < 0) {
-		missed(e, item, "no such file in this kernel");
+		sim_expect_missed(e, item, "no such file in this kernel");
 		return 0;
 	}
 	seen = sim_file_value(text);
@@ -187,7 +159,25 @@ static int expect_file(struct expectation *e, struct sim_word item, const char *
 	if (sim_word_number(seen, &number))
 		number = place_of(text, seen);
 	if (sim_word_number(value, &wanted) || wanted != number)
-		missed(e, item, "%.*s", SIM_WORD_ARG(seen));
+		sim_expect_missed(e, item, "%.*s", SIM_WORD_ARG(seen));
+	return 0;
+}
+
+static int expect_mthp(struct sim_expectation *e, struct sim_word item, unsigned stat,
+		       unsigned order, struct sim_word value)
+{
+	struct sim_run *run = e->run;
+	struct sim_mthp seen = { 0 };
+	int64_t wanted;
+	int error = signed_value(run, value, &wanted);
+
+	if (error || (run->blind.mthp >> stat & 1))
+		return error;
+	error = run->backend->ops->mthp(run->backend, &seen);
+	if (error)
+		return sim_fail(run, error);
+	if (seen.value[stat][order] != wanted)
+		sim_expect_missed(e, item, "%" PRId64, seen.value[stat][order]);
 	return 0;
 }
 
@@ -208,11 +198,13 @@ static const char *any_name(const void *self, size_t i)
 	return i == 0 ? "result" : NULL;
 }
 
-static int expect_name(struct expectation *e, struct sim_word item, struct sim_word name,
+static int expect_name(struct sim_expectation *e, struct sim_word item, struct sim_word name,
 		       struct sim_word value)
 {
 	const unsigned counter = sim_counter_of(name);
 	const char *file = sim_file_of(name);
+	unsigned stat, order;
+	char path[128];
 
 	if (sim_word_is(name, "result"))
 		return expect_result(e, item, value);
@@ -220,7 +212,13 @@ static int expect_name(struct expectation *e, struct sim_word item, struct sim_w
 		return expect_counter(e, item, counter, value);
 	if (file)
 		return expect_file(e, item, file, value);
-	return refuse_name(e->run, name, "counter or knob", any_name, NULL);
+	if (sim_mthp_find(e->run->world.page, name, &stat, &order))
+		return expect_mthp(e, item, stat, order, value);
+	if (begins(name, "hugepages-") && name.length <= SIM_NAME_MAX) {
+		snprintf(path, sizeof(path), "transparent_hugepage/%.*s", SIM_WORD_ARG(name));
+		return expect_file(e, item, path, value);
+	}
+	return sim_expect_refuse(e->run, name, "counter or knob", any_name, NULL);
 }
 
 /* ---- P.NAME=VALUE, P.RANGE=STATE ---- */
@@ -234,7 +232,7 @@ static const char *figure_name(const void *self, size_t i)
 	return i < nr ? rows[i].name : NULL;
 }
 
-static int expect_figure(struct expectation *e, struct sim_word item, uint32_t process,
+static int expect_figure(struct sim_expectation *e, struct sim_word item, uint32_t process,
 			 unsigned figure, struct sim_word value)
 {
 	struct sim_run *run = e->run;
@@ -250,145 +248,29 @@ static int expect_figure(struct expectation *e, struct sim_word item, uint32_t p
 	if (error)
 		return sim_fail(run, error);
 	if (found != wanted)
-		missed(e, item, "%" PRId64, found);
+		sim_expect_missed(e, item, "%" PRId64, found);
 	return 0;
 }
 
-static int page_at(struct sim_run *run, uint32_t process, uint64_t vaddr, struct ksmsim_page *page)
-{
-	const int error = run->backend->ops->page(run->backend, process, vaddr, page);
-
-	return error ? sim_fail(run, error) : 0;
-}
-
-static int expect_state(struct expectation *e, struct sim_word item, uint32_t process,
-			struct sim_word range_word, unsigned state)
-{
-	struct sim_run *run = e->run;
-	struct sim_range range;
-	struct ksmsim_page page;
-	uint64_t i, nr;
-	int error = sim_range_parse(run, process, range_word, &range);
-
-	if (error)
-		return error;
-	nr = range.length / run->world.page + (range.length % run->world.page != 0);
-	if (nr > STATE_PAGES_MAX)
-		return sim_refuse(run, range_word.text,
-				  "a range of more than %" PRIu64 " pages is not looked at",
-				  STATE_PAGES_MAX);
-	for (i = 0; i < nr; i++) {
-		error = page_at(run, process, range.vaddr + i * run->world.page, &page);
-		if (error)
-			return error;
-		if ((unsigned)page.state != state) {
-			missed(e, item, "%s in its page %" PRIu64, sim_state_name(NULL, page.state),
-			       i);
-			return 0;
-		}
-	}
-	return 0;
-}
-
-static unsigned state_of(struct sim_word word)
-{
-	const char *name;
-	unsigned i;
-
-	for (i = 0; (name = sim_state_name(NULL, i)) != NULL; i++)
-		if (sim_word_is(word, name))
-			return i;
-	return UINT32_MAX;
-}
-
-/* Cut P.REST. */
-static int split_process(struct sim_run *run, struct sim_word word, uint32_t *process,
-			 struct sim_word *rest)
-{
-	const char *dot = memchr(word.text, '.', word.length);
-
-	if (!dot)
-		return sim_refuse(run, word.text, "'%.*s' should be PROCESS.RANGE", short_of(word),
-				  word.text);
-	*rest = (struct sim_word){ dot + 1, (size_t)(word.text + word.length - dot) - 1 };
-	word.length = (size_t)(dot - word.text);
-	return sim_process_parse(run, word, process);
-}
-
-static int expect_process(struct expectation *e, struct sim_word item, struct sim_word name,
+static int expect_process(struct sim_expectation *e, struct sim_word item, struct sim_word name,
 			  struct sim_word value)
 {
-	const unsigned state = state_of(value);
+	struct sim_expect_state state;
 	struct sim_word rest = { NULL, 0 };
 	uint32_t process = 0;
 	unsigned figure;
-	int error = split_process(e->run, name, &process, &rest);
+	int error = sim_expect_split(e->run, name, &process, &rest);
 
 	if (error)
 		return error;
-	if (state != UINT32_MAX)
-		return expect_state(e, item, process, rest, state);
+	if (sim_expect_state_parse(value, &state))
+		return sim_expect_pages(e, item, process, rest, &state);
 	figure = sim_figure_of(rest);
 	if (figure < SIM_FIGURE_NR)
 		return expect_figure(e, item, process, figure, value);
 	if (rest.length && (value.text[0] == '-' || (value.text[0] >= '0' && value.text[0] <= '9')))
-		return refuse_name(e->run, rest, "figure of a process", figure_name, NULL);
-	return refuse_name(e->run, value, "state of a page", sim_state_name, NULL);
-}
-
-/* ---- same(...), differ(...) ---- */
-
-static int frame_of(struct expectation *e, struct sim_word word, bool *present, uint64_t *pfn)
-{
-	struct ksmsim_page page;
-	struct sim_range range;
-	struct sim_word rest = { NULL, 0 };
-	uint32_t process = 0;
-	int error;
-
-	word = trim(word);
-	error = split_process(e->run, word, &process, &rest);
-	if (!error)
-		error = sim_range_parse(e->run, process, rest, &range);
-	if (!error && range.length != e->run->world.page)
-		error = sim_refuse(e->run, word.text, "'%.*s' is not one page", short_of(word),
-				   word.text);
-	if (!error)
-		error = page_at(e->run, process, range.vaddr, &page);
-	if (error)
-		return error;
-	*present = page.state != KSMSIM_PAGE_NONE && page.state != KSMSIM_PAGE_SWAP &&
-		   page.state != KSMSIM_PAGE_GUARD;
-	*pfn = page.pfn;
-	return 0;
-}
-
-static int expect_frames(struct expectation *e, struct sim_word item, size_t skip, bool same)
-{
-	struct sim_word one = { item.text + skip, item.length - skip }, two;
-	bool present[2];
-	uint64_t pfn[2];
-	const char *comma;
-	int error;
-
-	if (item.text[item.length - 1] != ')' ||
-	    (comma = memchr(one.text, ',', one.length)) == NULL)
-		return sim_refuse(e->run, item.text, "expected %.*sPROCESS.RANGE,PROCESS.RANGE)",
-				  (int)skip, item.text);
-	two = (struct sim_word){ comma + 1, (size_t)(one.text + one.length - comma) - 2 };
-	one.length = (size_t)(comma - one.text);
-	error = frame_of(e, one, &present[0], &pfn[0]);
-	if (!error)
-		error = frame_of(e, two, &present[1], &pfn[1]);
-	if (error)
-		return error;
-	if ((present[0] && present[1] && pfn[0] == pfn[1]) == same)
-		return 0;
-	if (!present[0] || !present[1])
-		missed(e, item, "no page in the %s place", present[0] ? "second" : "first");
-	else
-		missed(e, item, "%s", same ? "two frames" : "one frame");
-	return 0;
+		return sim_expect_refuse(e->run, rest, "figure of a process", figure_name, NULL);
+	return sim_expect_refuse(e->run, value, "state of a page", sim_expect_state_name, NULL);
 }
 
 /* ---- events ---- */
@@ -398,7 +280,7 @@ static bool equal_but_blanks(struct sim_word word, const char *text)
 	size_t i;
 
 	for (i = 0; i < word.length; i++) {
-		if (is_blank(word.text[i]))
+		if (sim_expect_blank(word.text[i]))
 			continue;
 		if (word.text[i] != *text++)
 			return false;
@@ -415,14 +297,14 @@ static int check_event(struct sim_run *run, struct sim_word item)
 	size_t i;
 
 	if (!open || item.text[item.length - 1] != ')')
-		return sim_refuse(run, item.text, "'%.*s' is no event: NAME(...)", short_of(item),
-				  item.text);
+		return sim_refuse(run, item.text, "'%.*s' is no event: NAME(...)",
+				  sim_expect_short(item), item.text);
 	word.length = (size_t)(open - item.text);
 	for (i = 0; (name = sim_event_name(NULL, i)) != NULL; i++)
 		if (sim_word_is(word, name))
 			break;
 	if (!name)
-		return refuse_name(run, word, "event", sim_event_name, NULL);
+		return sim_expect_refuse(run, word, "event", sim_event_name, NULL);
 	sim_event_arguments(i, &least, &most);
 	for (i = 0; i < item.length; i++)
 		nr += item.text[i] == ',';
@@ -449,20 +331,20 @@ static const char *next_event(struct sim_run *run, bool all, size_t *i)
 	return NULL;
 }
 
-static void missed_events(struct expectation *e, struct sim_word head, bool all, size_t nr)
+static void missed_events(struct sim_expectation *e, struct sim_word head, bool all, size_t nr)
 {
 	struct sim_run *run = e->run;
 	size_t i = run->events.expect_from;
 	const char *text = next_event(run, all, &i);
 	struct sim_word whole = { head.text, (size_t)(e->end - head.text) };
 
-	missed(e, whole, "%s", text ? text : "none");
+	sim_expect_missed(e, whole, "%s", text ? text : "none");
 	while ((text = next_event(run, all, &i)) != NULL)
 		sim_buf_printf(&run->failure, " %s", text);
 	sim_buf_printf(&run->failure, " (differs from event %zu on)", nr);
 }
 
-static int expect_events(struct expectation *e, struct sim_word head, bool all)
+static int expect_events(struct sim_expectation *e, struct sim_word head, bool all)
 {
 	struct sim_run *run = e->run;
 	size_t i = run->events.expect_from, nr = 0, wrong = 0;
@@ -502,12 +384,7 @@ static int expect_events(struct expectation *e, struct sim_word head, bool all)
 
 /* ---- the line ---- */
 
-static bool begins(struct sim_word item, const char *with)
-{
-	return item.length >= strlen(with) && !memcmp(item.text, with, strlen(with));
-}
-
-static int expect_item(struct expectation *e, struct sim_word item)
+static int expect_item(struct sim_expectation *e, struct sim_word item)
 {
 	const char *equals = memchr(item.text, '=', item.length);
 	struct sim_word name = item, value;
@@ -515,14 +392,14 @@ static int expect_item(struct expectation *e, struct sim_word item)
 	if (sim_word_is(item, "events:") || sim_word_is(item, "allevents:"))
 		return expect_events(e, item, item.text[0] == 'a');
 	if (begins(item, "same("))
-		return expect_frames(e, item, strlen("same("), true);
+		return sim_expect_frames(e, item, strlen("same("), true);
 	if (begins(item, "differ("))
-		return expect_frames(e, item, strlen("differ("), false);
+		return sim_expect_frames(e, item, strlen("differ("), false);
 	if (!equals)
 		return sim_refuse(e->run, item.text,
 				  "'%.*s' is no expectation: NAME=VALUE, P.NAME=VALUE, "
 				  "P.RANGE=STATE, same(...), differ(...), events: ...",
-				  short_of(item), item.text);
+				  sim_expect_short(item), item.text);
 	name.length = (size_t)(equals - item.text);
 	value = (struct sim_word){ equals + 1, item.length - name.length - 1 };
 	if (!value.length)
@@ -533,7 +410,7 @@ static int expect_item(struct expectation *e, struct sim_word item)
 }
 
 /* @PROFILE[,PROFILE...] */
-static int read_profiles(struct expectation *e, struct sim_word item)
+static int read_profiles(struct sim_expectation *e, struct sim_word item)
 {
 	const enum ksmsim_table table = KSMSIM_TABLE_PROFILES;
 	const char *at = item.text + 1, *end = item.text + item.length, *comma, *name;
@@ -550,7 +427,8 @@ static int read_profiles(struct expectation *e, struct sim_word item)
 			if (sim_word_is(profile, name))
 				break;
 		if (!name)
-			return refuse_name(e->run, profile, "profile", sim_table_name, &table);
+			return sim_expect_refuse(e->run, profile, "profile", sim_table_name,
+						 &table);
 		if (!strcmp(name, sim_run_profile(e->run)))
 			e->skipped = false;
 	}
@@ -559,7 +437,7 @@ static int read_profiles(struct expectation *e, struct sim_word item)
 
 int sim_expect(struct sim_run *run, const struct sim_op *op, bool *held)
 {
-	struct expectation e = { .run = run, .at = op->text, .held = true };
+	struct sim_expectation e = { .run = run, .at = op->text, .held = true };
 	struct sim_word item;
 	int error = 0, nr = 0;
 

@@ -389,7 +389,8 @@ static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 		/* of the whole machine */
 		KSMSIM_COUNT_pgfault, KSMSIM_COUNT_pgreuse
 	};
-	static const enum sim_figure figures[] = { SIM_FIGURE_registered, SIM_FIGURE_nr_ptes };
+	static const enum sim_figure figures[] = { SIM_FIGURE_registered, SIM_FIGURE_nr_ptes,
+						   SIM_FIGURE_anon_huge };
 	size_t i;
 
 	(void)backend;
@@ -397,7 +398,8 @@ static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 		blind->counters |= UINT64_C(1) << counters[i];
 	for (i = 0; i < sizeof(figures) / sizeof(*figures); i++)
 		blind->figures |= UINT64_C(1) << figures[i];
-	blind->pages |= UINT64_C(1) << SIM_SIGHT_file | UINT64_C(1) << SIM_SIGHT_failed;
+	blind->pages |= UINT64_C(1) << SIM_SIGHT_file | UINT64_C(1) << SIM_SIGHT_failed |
+			UINT64_C(1) << SIM_SIGHT_order | UINT64_C(1) << SIM_SIGHT_huge;
 }
 
 static int live_read_file(struct sim_backend *backend, const char *file, char *buf, size_t size,

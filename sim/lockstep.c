@@ -152,6 +152,7 @@ static int make_run(struct sim_lockstep *l, int side)
 	l->blind.counters |= l->runs[side]->blind.counters;
 	l->blind.figures |= l->runs[side]->blind.figures;
 	l->blind.pages |= l->runs[side]->blind.pages;
+	l->blind.mthp |= l->runs[side]->blind.mthp;
 	return 0;
 }
 
@@ -298,6 +299,7 @@ static void take_blind(struct sim_lockstep *l, const json_t *blind)
 #include "sights.def"
 	};
 	const struct sim_rows counters = sim_table_rows(KSMSIM_TABLE_COUNTERS);
+	const struct sim_rows mthp = sim_table_rows(KSMSIM_TABLE_MTHP);
 	const struct sim_rows sights = { sight_rows, SIM_SIGHT_NR };
 	struct sim_rows figures;
 
@@ -305,13 +307,21 @@ static void take_blind(struct sim_lockstep *l, const json_t *blind)
 	l->blind.counters |= bits_of(json_object_get(blind, "counters"), &counters);
 	l->blind.figures |= bits_of(json_object_get(blind, "figures"), &figures);
 	l->blind.pages |= bits_of(json_object_get(blind, "pages"), &sights);
+	l->blind.mthp |= bits_of(json_object_get(blind, "mthp"), &mthp);
 }
 
-/* Counters that a recording does not have, since it is older than they are, are not compared. */
-static void take_unknown(struct sim_lockstep *l, const json_t *counters)
+/* What a recording does not have, since it is older, is not compared. */
+static void take_unknown(struct sim_lockstep *l, const json_t *header)
 {
+	const json_t *counters = json_object_get(header, "counters");
 	const struct sim_rows rows = sim_table_rows(KSMSIM_TABLE_COUNTERS);
 	size_t i;
+
+	if (!json_object_get(header, "large_folios")) {
+		l->blind.mthp = UINT64_MAX;
+		l->blind.figures |= UINT64_C(1) << SIM_FIGURE_anon_huge;
+		l->blind.pages |= UINT64_C(1) << SIM_SIGHT_order | UINT64_C(1) << SIM_SIGHT_huge;
+	}
 
 	for (i = 0; counters && i < rows.nr; i++)
 		if (!json_object_get(counters, rows.row[i].name))
@@ -360,7 +370,7 @@ static int take_header(struct sim_lockstep *l, const json_t *header)
 	if (error)
 		return error;
 	take_blind(l, json_object_get(header, "blind"));
-	take_unknown(l, json_object_get(header, "counters"));
+	take_unknown(l, header);
 	snprintf(l->kernels[1], sizeof(l->kernels[1]), "%s", kernel ? kernel : "?");
 	error = make_run(l, 0);
 	if (!error)

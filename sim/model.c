@@ -20,6 +20,7 @@ struct model {
 	struct ksmsim *sim;
 	const char *profile;
 	uint64_t page;
+	unsigned pmd_order;
 	bool single;	  /* batches of one page each, as often as it takes */
 	bool run_written; /* the scenario has a say in whether ksmd runs */
 	uint32_t *pids;	  /* by number of the process */
@@ -378,6 +379,19 @@ static int model_counter(struct sim_backend *backend, enum ksmsim_counter counte
 	return ksmsim_counter_get(model_of(backend)->sim, counter, value);
 }
 
+static int model_mthp(struct sim_backend *backend, struct sim_mthp *mthp)
+{
+	struct model *model = model_of(backend);
+	const unsigned pmd_order = model->pmd_order;
+	int error = 0;
+
+	for (unsigned stat = 0; stat < KSMSIM_MTHP_NR; stat++)
+		for (unsigned order = 2; !error && order <= pmd_order; order++)
+			error = ksmsim_mthp_get(model->sim, (enum ksmsim_mthp)stat, order,
+						&mthp->value[stat][order]);
+	return error;
+}
+
 static int model_read_file(struct sim_backend *backend, const char *file, char *buf, size_t size,
 			   int64_t *result)
 {
@@ -474,6 +488,7 @@ static const struct sim_backend_ops model_ops = {
 	.listen = model_listen,
 	.execute = model_execute,
 	.counter = model_counter,
+	.mthp = model_mthp,
 	.read_file = model_read_file,
 	.process = model_process,
 	.ksm_pages = model_ksm_pages,
@@ -626,6 +641,8 @@ int sim_model_new(const struct sim_options *options, struct sim_mem *mem, char *
 	model->mem = mem;
 	model->profile = options->profile ? options->profile : "linux-6.18";
 	model->page = page_of(options->geometry);
+	/* a table fills a page, 8 bytes an entry */
+	model->pmd_order = (unsigned)__builtin_ctzll(model->page / 8);
 	error = ksmsim_new(&config, &model->sim);
 	if (error == 0)
 		error = apply_options(model, options, buf, size);

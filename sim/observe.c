@@ -63,9 +63,37 @@ static int read_counters(struct sim_run *run, int64_t *values)
 	return error;
 }
 
-/* @base: NULL for all, else those that differ */
-static int put_counters(struct sim_run *run, json_t *line, const int64_t *base)
+/* @base: NULL for those that are not 0, else those that differ */
+static int put_mthp(struct sim_run *run, json_t *object, const struct sim_mthp *base)
 {
+	static const struct sim_mthp none;
+	struct sim_mthp now = none;
+	unsigned stat, order;
+	char name[64];
+	int error = 0;
+
+	if (run->backend->ops->mthp)
+		error = run->backend->ops->mthp(run->backend, &now);
+	if (!base)
+		base = &none;
+	for (stat = 0; stat < KSMSIM_MTHP_NR; stat++) {
+		if (is_blind(run->blind.mthp, stat))
+			continue;
+		for (order = 0; order < KSMSIM_ORDERS; order++) {
+			if (now.value[stat][order] == base->value[stat][order])
+				continue;
+			sim_mthp_name(run->world.page, stat, order, name, sizeof(name));
+			error = put(object, name, json_integer(now.value[stat][order]), error);
+		}
+	}
+	run->mthp = now;
+	return error;
+}
+
+/* @all: every counter, else those that differ from the last observation */
+static int put_counters(struct sim_run *run, json_t *line, bool all)
+{
+	const int64_t *base = all ? NULL : run->counters;
 	json_t *object = json_object();
 	int64_t now[KSMSIM_COUNT_NR];
 	size_t i, nr;
@@ -76,6 +104,8 @@ static int put_counters(struct sim_run *run, json_t *line, const int64_t *base)
 		if (!is_blind(run->blind.counters, i) && (!base || now[i] != base[i]))
 			error = put(object, rows[i].name, json_integer(now[i]), error);
 	memcpy(run->counters, now, sizeof(now));
+	if (!error)
+		error = put_mthp(run, object, all ? NULL : &run->mthp);
 	if (base && json_object_size(object) == 0) {
 		json_decref(object);
 		return error;
@@ -299,7 +329,7 @@ static int put_blind(struct sim_run *run, json_t *line, int error)
 	json_t *object;
 	size_t nr;
 
-	if (!counters && !run->blind.figures && !run->blind.pages)
+	if (!counters && !run->blind.figures && !run->blind.pages && !run->blind.mthp)
 		return error;
 	object = json_object();
 	rows = ksmsim_table_rows(KSMSIM_TABLE_COUNTERS, &nr);
@@ -307,6 +337,8 @@ static int put_blind(struct sim_run *run, json_t *line, int error)
 	rows = sim_figures(&nr);
 	error = put_names(object, "figures", run->blind.figures, rows, nr, error);
 	error = put_names(object, "pages", run->blind.pages, sights, SIM_SIGHT_NR, error);
+	rows = ksmsim_table_rows(KSMSIM_TABLE_MTHP, &nr);
+	error = put_names(object, "mthp", run->blind.mthp, rows, nr, error);
 	return put(line, "blind", object, error);
 }
 
@@ -340,7 +372,9 @@ int sim_observe_begin(struct sim_run *run)
 		error = put(line, "drain", json_true(), error);
 	error = put_blind(run, line, error);
 	if (!error)
-		error = put_counters(run, line, NULL);
+		error = put_counters(run, line, true);
+	/* recordings without this are older than statistics of large folios */
+	error = put(line, "large_folios", json_true(), error);
 	return write_line(run, line, error);
 }
 
@@ -362,7 +396,7 @@ int sim_observe_op(struct sim_run *run, const struct sim_op *op, const bool *hel
 	} else if (op->id != SIM_OP_echo) {
 		error = put_result(run, line, error);
 		if (!error)
-			error = put_counters(run, line, run->counters);
+			error = put_counters(run, line, false);
 		error = put_events(run, line, error);
 		if (!error)
 			error = put_processes(run, line, op);
@@ -408,7 +442,7 @@ int sim_observe_end(struct sim_run *run)
 	error = put(line, "failed", json_integer((json_int_t)run->nr_failed), error);
 	error = put(line, "now_ns", json_integer((json_int_t)sim_run_now(run)), error);
 	if (!error)
-		error = put_counters(run, line, NULL);
+		error = put_counters(run, line, true);
 	if (!error)
 		error = put_processes(run, line, NULL);
 	if (!error)

@@ -6,8 +6,9 @@
  * One token for each stretch of pages; - is a hole, z the zero page, Z the zero
  * page placed by KSM, f a page of a file, s a page in swap, a an anonymous and k
  * a KSM page. Then comes the number of the frame, /N if it is mapped N times and
- * not once, and ! if it is the process's own. a1..4 are four frames in a row,
- * k5*2 is the same frame twice.
+ * not once, ! if it is the process's own, oN if it is of a folio of order N, and ^
+ * if a PMD maps it (z^ is the huge zero folio). a1..4 are four frames in a row,
+ * k5*2 is the same frame twice. g is a guard page.
  *
  * Frames are numbered in the order in which they are met, over all processes:
  * two backends that agree on which page is which frame give the same text,
@@ -22,8 +23,10 @@
 struct look {
 	char state;
 	bool own;
+	bool huge;	/* mapped by a PMD */
 	uint32_t frame; /* 0: has none */
 	uint32_t mapcount;
+	uint32_t order; /* of its folio */
 };
 
 struct writer {
@@ -53,16 +56,26 @@ static void flush(struct writer *w)
 		sim_buf_printf(&w->text, "/%" PRIu32, look->mapcount);
 	if (look->own)
 		sim_buf_put(&w->text, "!", 1);
+	if (look->order)
+		sim_buf_printf(&w->text, "o%" PRIu32, look->order);
+	if (look->huge)
+		sim_buf_put(&w->text, "^", 1);
 	if (w->same > 1)
 		sim_buf_printf(&w->text, "*%" PRIu64, w->same);
 	w->same = w->rising = 0;
 }
 
+/* The same but for the frame. */
+static bool are_alike(const struct look *a, const struct look *b)
+{
+	return a->state == b->state && a->own == b->own && a->huge == b->huge &&
+	       a->mapcount == b->mapcount && a->order == b->order;
+}
+
 static void add(struct writer *w, const struct look *look, uint64_t nr)
 {
 	const struct look *first = &w->first;
-	const bool alike = (w->same || w->rising) && look->state == first->state &&
-			   look->own == first->own && look->mapcount == first->mapcount;
+	const bool alike = (w->same || w->rising) && are_alike(look, first);
 
 	if (alike && w->rising <= 1 && look->frame == first->frame) {
 		w->same += nr;
@@ -112,8 +125,10 @@ static int look_at(struct writer *w, const struct ksmsim_page *page, struct look
 	if (state == KSMSIM_PAGE_FILE && !sees(w, SIM_SIGHT_file))
 		state = KSMSIM_PAGE_NONE;
 	*look = (struct look){ .state = states[state], .mapcount = 1 };
+	look->huge = page->pmd_mapped && sees(w, SIM_SIGHT_huge);
 	if (state != KSMSIM_PAGE_ANON && state != KSMSIM_PAGE_KSM)
 		return 0;
+	look->order = sees(w, SIM_SIGHT_order) ? page->order : 0;
 	if (sees(w, SIM_SIGHT_mapcount))
 		look->mapcount = page->mapcount;
 	look->own = sees(w, SIM_SIGHT_exclusive) && page->anon_exclusive;
@@ -241,6 +256,10 @@ static bool read_token(struct reader *r)
 			r->look.mapcount = (uint32_t)number(r);
 		else if (mark == '*')
 			r->left = number(r);
+		else if (mark == 'o')
+			r->look.order = (uint32_t)number(r);
+		else if (mark == '^')
+			r->look.huge = true;
 		else
 			r->look.own = true;
 	}
@@ -282,8 +301,7 @@ uint64_t sim_pages_differ(const char *a, const char *b)
 	while (ra.left || rb.left || *ra.at || *rb.at) {
 		la = next_look(&ra);
 		lb = next_look(&rb);
-		if (la.state != lb.state || la.frame != lb.frame || la.mapcount != lb.mapcount ||
-		    la.own != lb.own)
+		if (la.frame != lb.frame || !are_alike(&la, &lb))
 			return page;
 		page += 1 + skip(&ra, &rb);
 	}
@@ -321,5 +339,10 @@ void sim_pages_at(const char *text, uint64_t page, char *buf, size_t size)
 		length += snprintf(buf + length, size - (size_t)length, " mapped %" PRIu32 " times",
 				   look.mapcount);
 	if (look.own && length > 0)
-		snprintf(buf + length, size - (size_t)length, " own");
+		length += snprintf(buf + length, size - (size_t)length, " own");
+	if (look.order && length > 0)
+		length += snprintf(buf + length, size - (size_t)length, " order %" PRIu32,
+				   look.order);
+	if (look.huge && length > 0)
+		snprintf(buf + length, size - (size_t)length, " PMD-mapped");
 }

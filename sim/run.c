@@ -243,12 +243,15 @@ static void connect(struct sim_run *run)
 	run->blind = (struct sim_blind){ .counters = UINT64_C(1) << KSMSIM_COUNT_host_bytes };
 	if (!run->backend->ops->ksm_pages)
 		run->blind.figures |= UINT64_C(1) << SIM_FIGURE_ksm_pages;
+	if (!run->backend->ops->mthp)
+		run->blind.mthp = UINT64_MAX;
 	if (run->backend->ops->blind)
 		run->backend->ops->blind(run->backend, &run->blind);
 	if (run->options.blind) {
 		run->blind.counters |= run->options.blind->counters;
 		run->blind.figures |= run->options.blind->figures;
 		run->blind.pages |= run->options.blind->pages;
+		run->blind.mthp |= run->options.blind->mthp;
 	}
 	run->backend->ops->describe(run->backend, run->kernel, sizeof(run->kernel),
 				    &run->world.page);

@@ -33,6 +33,7 @@ struct sim_run {
 	struct sim_buf scratch, line_text, event_text;
 
 	int64_t counters[KSMSIM_COUNT_NR]; /* at the last observation */
+	struct sim_mthp mthp;		   /* the same */
 	json_t *pages;			   /* the same: region -> text, or NULL */
 };
 

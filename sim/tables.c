@@ -5,6 +5,8 @@
  * is also the value of the enum made from the same .def file, or the number of
  * rows if there is none of that name.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "backend.h"
@@ -97,6 +99,44 @@ int64_t sim_figure_get(const struct ksmsim_process *process, unsigned figure)
 	default:
 		return 0;
 	}
+}
+
+#define MTHP_DIRECTORY "hugepages-"
+
+void sim_mthp_name(uint64_t page, unsigned stat, unsigned order, char *buf, size_t size)
+{
+	const struct sim_rows rows = sim_table_rows(KSMSIM_TABLE_MTHP);
+
+	snprintf(buf, size, MTHP_DIRECTORY "%" PRIu64 "kB/%s", (page << order) / 1024,
+		 rows.row[stat].name);
+}
+
+static bool skip_text(struct sim_word *word, const char *text)
+{
+	const size_t length = strlen(text);
+
+	if (word->length < length || memcmp(word->text, text, length))
+		return false;
+	word->text += length;
+	word->length -= length;
+	return true;
+}
+
+bool sim_mthp_find(uint64_t page, struct sim_word word, unsigned *stat, unsigned *order)
+{
+	const struct sim_rows rows = sim_table_rows(KSMSIM_TABLE_MTHP);
+	char directory[64];
+
+	skip_text(&word, "transparent_hugepage/");
+	for (*order = 2; *order < KSMSIM_ORDERS; ++*order) {
+		snprintf(directory, sizeof(directory), MTHP_DIRECTORY "%" PRIu64 "kB/",
+			 (page << *order) / 1024);
+		if (skip_text(&word, directory))
+			break;
+	}
+	skip_text(&word, "stats/");
+	*stat = (unsigned)sim_rows_find(&rows, word);
+	return *order < KSMSIM_ORDERS && *stat < rows.nr;
 }
 
 bool sim_figure_is_asked(unsigned figure)
