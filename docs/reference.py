@@ -49,6 +49,8 @@ SECTIONS = [
      [("advice", 0), ("Linux value", 1), ("meaning", 2)]),
     ("geometries", "Geometries", "Page-table shapes.",
      [("geometry", 1), ("page shift", 2), ("address bits", 3), ("levels", 4)]),
+    ("sim/findings", "Findings", "What `ksmsim doctor` can find; see [DOCTOR.md](DOCTOR.md).",
+     [("finding", 0), ("severity", 1), ("meaning", 2), ("what to change", 3)]),
     ("errors", "Errors", "What the library can refuse its caller, as `KSMSIM_E...`.",
      [("error", 0), ("number", 1), ("meaning", 2)]),
 ]
@@ -69,7 +71,7 @@ def feature_columns():
 def cell(heading, value):
     if heading == "fields":
         return ", ".join(FIELD_LETTERS[letter] for letter in value)
-    if heading == "unit":
+    if heading in ("unit", "severity"):
         return value.lower()
     if heading == "feature" and value == "always":
         return ""
