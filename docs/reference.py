@@ -59,7 +59,7 @@ FIELD_LETTERS = {"m": "mm", "a": "vaddr", "p": "pfn", "k": "has_ksm_page", "e": 
                  "r": "rmap_items", "t": "scan_time", "n": "pages_to_scan", "c": "cpu_percent"}
 
 CODE_HEADINGS = {"profile", "feature", "file", "counter", "event", "primitive", "name", "advice",
-                 "geometry", "error", "where", "operation", "arguments", "figure", "statistic", "value"}
+                 "geometry", "error", "where", "operation", "arguments", "figure", "finding", "statistic", "value"}
 
 
 def feature_columns():
