@@ -50,8 +50,11 @@ static int machine_init(struct ksmsim *sim, void *args)
 	ks_thp_defaults(sim);
 	ks_policies_init(&sim->policies, &sim->sys);
 	ks_ksm_init(&sim->ksm, &sim->sys);
+	ks_khugepaged_init(&sim->khugepaged, &sim->sys);
+	ks_khugepaged_hooks(&sim->khugepaged, &sim->sys.hooks);
 	ks_advisor_init(&sim->advisor, &sim->ksm);
 	ks_ksmd_init(&sim->ksmd, &sim->ksm);
+	sim->ksmd.khugepaged = &sim->khugepaged;
 	return 0;
 }
 
@@ -98,6 +101,8 @@ void ksmsim_free(struct ksmsim *sim)
 	if (!sim)
 		return;
 	allocator = sim->env.allocator;
+	if (sim->khugepaged.sys)
+		ks_khugepaged_destroy(&sim->khugepaged);
 	if (sim->ksm.env)
 		ks_ksm_destroy(&sim->ksm);
 	if (sim->sys.env)

@@ -22,6 +22,7 @@ struct ksmsim {
 	struct ks_system sys;
 	struct ks_policies policies;
 	struct ks_ksm ksm;
+	struct ks_khugepaged khugepaged;
 	struct ks_advisor advisor;
 	struct ks_ksmd ksmd;
 	struct ks_process *processes; /* [pid], pid from 1 */

@@ -106,6 +106,51 @@ int ksmsim_split(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t leng
 		       ret);
 }
 
+/* ---- shrinker and khugepaged ---- */
+
+struct effort {
+	bool all;
+	int64_t result;
+};
+
+static int do_shrink(struct ksmsim *sim, void *args)
+{
+	struct effort *effort = args;
+
+	effort->result = (int64_t)ks_shrink_deferred(&sim->sys);
+	if (effort->all)
+		ks_huge_zero_shrink(&sim->sys);
+	return 0;
+}
+
+int ksmsim_shrink(struct ksmsim *sim, bool all, int64_t *ret)
+{
+	struct effort effort = { .all = all };
+	const int err = ks_machine_run(sim, do_shrink, &effort);
+
+	if (!err && ret)
+		*ret = effort.result;
+	return err;
+}
+
+static int do_khugepaged(struct ksmsim *sim, void *args)
+{
+	struct effort *effort = args;
+
+	effort->result = (int64_t)ks_khugepaged_wake(&sim->khugepaged, effort->all);
+	return 0;
+}
+
+int ksmsim_khugepaged(struct ksmsim *sim, bool full, int64_t *ret)
+{
+	struct effort effort = { .all = full };
+	const int err = ks_machine_run(sim, do_khugepaged, &effort);
+
+	if (!err && ret)
+		*ret = effort.result;
+	return err;
+}
+
 /* ---- statistics ---- */
 
 static bool has_stat(const struct ks_env *env, enum ksmsim_mthp stat)

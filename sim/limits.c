@@ -130,6 +130,7 @@ int sim_limits_check(struct sim_run *run, const struct sim_op *op)
 		return check_locked(run, op);
 	case SIM_OP_step:
 	case SIM_OP_scan:
+	case SIM_OP_khugepaged:
 		if (op->times <= SIM_TIMES_MAX)
 			return 0;
 		return sim_refuse(run, words[op->id == SIM_OP_step ? 2 : 1].text,

@@ -248,6 +248,19 @@ static int batches(struct model *model, const struct sim_op *op, int64_t *result
 	return 0;
 }
 
+static int do_khugepaged(struct model *model, const struct sim_op *op, int64_t *result)
+{
+	int64_t collapsed;
+	uint64_t i;
+	int error = 0;
+
+	for (i = 0; !error && i < op->times; i++) {
+		error = ksmsim_khugepaged(model->sim, true, &collapsed);
+		*result += error ? 0 : collapsed;
+	}
+	return error;
+}
+
 static int do_step(struct model *model, const struct sim_op *op, int64_t *result)
 {
 	const bool drive = !model->run_written;
@@ -365,6 +378,12 @@ static int model_execute(struct sim_backend *backend, const struct sim_op *op, i
 		return ksmsim_split(sim, model->pids[op->process], op->vaddr, op->length, op->order,
 				    op->options & SIM_OPTION(page) ? (int64_t)op->index : -1,
 				    result);
+	case SIM_OP_shrink:
+		return ksmsim_shrink(sim, (op->options & SIM_OPTION(all)) != 0, result);
+	case SIM_OP_khugepaged:
+		return do_khugepaged(model, op, result);
+	case SIM_OP_policy:
+		return ksmsim_policy_choose(sim, op->policy);
 	case SIM_OP_feature:
 		return ksmsim_feature_set(sim, op->feature, op->choice == 1);
 	default:
