@@ -10,11 +10,32 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+/* What mms say of the huge zero folio and of khugepaged's list, against what those know. */
+static const char *check_huge(const struct ksmsim *sim)
+{
+	const struct ks_system *sys = &sim->sys;
+	uint32_t holders = 0, known = 0;
+
+	for (uint32_t i = 0; i < sys->nr_mms; i++) {
+		holders += sys->mms[i]->huge_zero;
+		known += sys->mms[i]->khugepaged_slot != 0;
+	}
+	if (holders != sys->huge_zero_refs || (holders && !sys->huge_zero))
+		return "I24: the references of the huge zero folio are not the mms that hold it";
+	/* the mm under the cursor may have exited */
+	if (known != sim->khugepaged.slots.live &&
+	    (!sim->khugepaged.cursor || known + 1 != sim->khugepaged.slots.live))
+		return "I25: khugepaged's list is not the mms that it knows";
+	return NULL;
+}
+
 static int do_check(struct ksmsim *sim, void *args)
 {
 	const char **fault = args;
 
 	*fault = ks_system_check(&sim->sys);
+	if (!*fault)
+		*fault = check_huge(sim);
 	if (!*fault)
 		*fault = ks_ksm_check(&sim->ksm);
 	return *fault ? KSMSIM_EINVARIANT : 0;
@@ -61,12 +82,16 @@ static void dump_page(const struct dump *dump, uint32_t pid, uint64_t vpn)
 {
 	const uint64_t vaddr = vpn << dump->sim->sys.tables.geo->page_shift;
 	struct ksmsim_page page;
+	char order[24] = "";
 
 	if (ksmsim_page_get(dump->sim, pid, vaddr, &page))
 		return;
-	say(dump, "  page 0x%" PRIx64 " %s pfn %" PRIu64 " maps %u refs %u%s%s%s sum %08" PRIx32,
-	    vaddr, page_names[page.state], page.pfn, page.mapcount, page.refs,
-	    page.writable ? " writable" : "", page.dirty ? " dirty" : "",
+	if (page.order)
+		snprintf(order, sizeof(order), " order %u", page.order);
+	say(dump,
+	    "  page 0x%" PRIx64 " %s%s%s pfn %" PRIu64 " maps %u refs %u%s%s%s sum %08" PRIx32,
+	    vaddr, page_names[page.state], order, page.pmd_mapped ? " pmd" : "", page.pfn,
+	    page.mapcount, page.refs, page.writable ? " writable" : "", page.dirty ? " dirty" : "",
 	    page.anon_exclusive ? " exclusive" : "", page.checksum);
 	if (page.has_item)
 		say(dump, "    item sum %08" PRIx32 " age %u skips %u", page.item_checksum,
@@ -145,6 +170,20 @@ static void dump_trees(const struct dump *dump, unsigned nid)
 	}
 }
 
+static void dump_mthp(const struct dump *dump)
+{
+	const struct ksmsim_row *rows = ksmsim_table_rows(KSMSIM_TABLE_MTHP, NULL);
+
+	for (int stat = 0; stat < KSMSIM_MTHP_NR; stat++) {
+		for (unsigned order = 0; order < KSMSIM_ORDERS; order++) {
+			const int64_t value = dump->sim->env.mthp[stat][order];
+
+			if (value)
+				say(dump, "order %u %s %" PRId64, order, rows[stat].name, value);
+		}
+	}
+}
+
 /* What only the model has, and depends on how the host's memory is laid out, is no result. */
 static bool is_result(enum ksmsim_counter counter)
 {
@@ -169,6 +208,7 @@ int ksmsim_dump(struct ksmsim *sim, void (*line)(void *self, const char *text), 
 		if (is_result((enum ksmsim_counter)i))
 			say(&dump, "%s %" PRId64, rows[i].name, value);
 	}
+	dump_mthp(&dump);
 	for (uint32_t pid = 1; pid <= sim->nr_processes; pid++)
 		dump_process(&dump, pid);
 	for (unsigned nid = 0; nid < sim->ksm.nr_trees; nid++)

@@ -256,6 +256,7 @@ int ksmsim_memory_get(struct ksmsim *sim, size_t index, struct ksmsim_memory *ou
 		{ "page tables", ks_tables_memory(&sim->sys.tables) },
 		{ "frames", ks_frames_memory(&sim->sys.frames) },
 		{ "contents", ks_contents_memory(&sim->sys.contents) },
+		{ "khugepaged", ks_pool_bytes(&sim->khugepaged.slots) },
 		{ "items", ks_pool_bytes(&ksm->segs) + ks_pool_bytes(&ksm->body1) +
 				   ks_pool_bytes(&ksm->body8) + ks_pool_bytes(&ksm->body_dense) },
 		{ "unstable tree", ks_pool_bytes(&ksm->trees) },
