@@ -501,10 +501,15 @@ void ks_content_read(const struct ks_contents *contents, ks_cid cid, uint32_t of
 	}
 }
 
+uint64_t ks_contents_index_memory(const struct ks_contents *contents)
+{
+	return (uint64_t)contents->index_lines * KS_LINE_BYTES;
+}
+
 uint64_t ks_contents_memory(const struct ks_contents *contents)
 {
 	return ks_pool_bytes(&contents->pool) + contents->blob_bytes +
-	       (uint64_t)contents->index_lines * KS_LINE_BYTES + contents->page_bytes;
+	       ks_contents_index_memory(contents) + contents->page_bytes;
 }
 
 /* ---- check ---- */

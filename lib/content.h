@@ -73,6 +73,8 @@ void ks_content_read(const struct ks_contents *contents, ks_cid cid, uint32_t of
 		     uint8_t *bytes, uint32_t length);
 uint32_t ks_content_refs(const struct ks_contents *contents, ks_cid cid);
 uint64_t ks_contents_memory(const struct ks_contents *contents);
+/* the part of it that finds contents by their bytes */
+uint64_t ks_contents_index_memory(const struct ks_contents *contents);
 /* index and reference counts consistent; false if not */
 bool ks_contents_check(struct ks_contents *contents);
 
