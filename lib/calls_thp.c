@@ -1,5 +1,5 @@
 /*
- * thp_calls.c - the public interface to huge pages: who may have them, and the
+ * calls_thp.c - the public interface to huge pages: who may have them, and the
  * split of what there is.
  *
  * What could surprise: a statistic that the profile's kernel does not have is 0
