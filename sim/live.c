@@ -255,6 +255,8 @@ static int execute_process(struct live *live, const struct sim_op *op, int64_t *
 		return do_madvise(live, op, result);
 	case SIM_OP_prctl:
 		return do_prctl(live, op, result);
+	case SIM_OP_thpdisable:
+		return live_thp_disable(live, op, result);
 	case SIM_OP_fill:
 		return live_fill(live, op, result);
 	case SIM_OP_poke:
@@ -273,6 +275,12 @@ static int execute_process(struct live *live, const struct sim_op *op, int64_t *
 	}
 }
 
+static int write_file(struct live *live, const char *file, const char *text, int64_t *result)
+{
+	return live_is_thp_file(file) ? live_thp_write(live, file, text, result)
+				      : live_ksm_write(live, file, text, result);
+}
+
 static int execute(struct live *live, const struct sim_op *op, int64_t *result)
 {
 	switch (op->id) {
@@ -281,7 +289,12 @@ static int execute(struct live *live, const struct sim_op *op, int64_t *result)
 			return cannot(live, "NUMA nodes are not chosen on a live kernel");
 		return live_spawn(live);
 	case SIM_OP_ksm:
-		return live_ksm_write(live, op->file, op->text, result);
+	case SIM_OP_thp:
+		return write_file(live, op->file, op->text, result);
+	case SIM_OP_shrink:
+		return live_shrink(live, op, result);
+	case SIM_OP_khugepaged:
+		return live_khugepaged(live, op, result);
 	case SIM_OP_step:
 	case SIM_OP_scan:
 		return live_ksmd_step(live, op, result);
@@ -300,8 +313,35 @@ static int execute(struct live *live, const struct sim_op *op, int64_t *result)
 		return cannot(live, "allocations of a live kernel do not fail at will");
 	case SIM_OP_feature:
 		return cannot(live, "a live kernel has the features that it has");
+	case SIM_OP_policy:
+		return cannot(live, "a live kernel has its own rules");
+	case SIM_OP_split:
+		return cannot(live, "split needs debugfs, which a live kernel may not have");
 	default:
 		return execute_process(live, op, result);
+	}
+}
+
+/* Can it bring about huge pages, or make a process one of khugepaged's? */
+static bool may_need_always(const struct sim_op *op)
+{
+	switch (op->id) {
+	case SIM_OP_proc:
+	case SIM_OP_exit:
+	case SIM_OP_exec:
+	case SIM_OP_munmap:
+	case SIM_OP_munlock:
+	case SIM_OP_ksm:
+	case SIM_OP_thp:
+	case SIM_OP_step:
+	case SIM_OP_scan:
+	case SIM_OP_drain:
+	case SIM_OP_shrink:
+	case SIM_OP_unpin:
+	case SIM_OP_thpdisable:
+		return false;
+	default:
+		return true;
 	}
 }
 
@@ -313,7 +353,12 @@ static int live_execute(struct sim_backend *backend, const struct sim_op *op, in
 	*result = 0;
 	live->why[0] = '\0';
 	live->newcomer = 0;
+	live_vmstat_before(live);
+	if (may_need_always(op))
+		live_thp_open(live);
 	error = execute(live, op, result);
+	live_thp_close(live);
+	live_vmstat_after(live);
 	if (!error)
 		error = live_trace_pump(live);
 	live->newcomer = 0;
@@ -321,17 +366,6 @@ static int live_execute(struct sim_backend *backend, const struct sim_op *op, in
 }
 
 /* ---- observation ---- */
-
-static bool read_vmstat(const struct live *live, const char *name, int64_t *value)
-{
-	char text[16384];
-	const ssize_t length = pread(live->vmstat, text, sizeof(text) - 1, 0);
-	char key[64];
-
-	text[length > 0 ? length : 0] = '\0';
-	snprintf(key, sizeof(key), "%s ", name);
-	return live_number_of(text, key, value);
-}
 
 /* general_profit counts every item at its size. */
 static int64_t count_items(const struct live *live)
@@ -353,7 +387,9 @@ static int64_t read_counter(const struct live *live, enum ksmsim_counter counter
 	if (counter == KSMSIM_COUNT_rmap_items)
 		return count_items(live);
 	if (!strcmp(row->file, "vmstat"))
-		read_vmstat(live, row->name, &value);
+		return live->vmstat.sum[counter];
+	if (live_is_thp_file(row->file))
+		live_read_number(live->thp.dir, strchr(row->file, '/') + 1, &value);
 	else if (!strncmp(row->file, "ksm/", 4))
 		live_read_number(live->ksm, row->file + 4, &value);
 	return value;
@@ -370,10 +406,12 @@ static int live_counter(struct sim_backend *backend, enum ksmsim_counter counter
 static void take_base(struct live *live)
 {
 	static const enum ksmsim_counter counters[] = {
-		KSMSIM_COUNT_pages_scanned,  KSMSIM_COUNT_pages_skipped,
-		KSMSIM_COUNT_ksm_zero_pages, KSMSIM_COUNT_general_profit,
-		KSMSIM_COUNT_cow_ksm,	     KSMSIM_COUNT_ksm_swpin_copy,
-		KSMSIM_COUNT_pgfault,	     KSMSIM_COUNT_pgreuse,
+		KSMSIM_COUNT_pages_scanned,
+		KSMSIM_COUNT_pages_skipped,
+		KSMSIM_COUNT_ksm_zero_pages,
+		KSMSIM_COUNT_general_profit,
+		KSMSIM_COUNT_khugepaged_pages_collapsed,
+		KSMSIM_COUNT_khugepaged_full_scans,
 	};
 	size_t i;
 
@@ -387,10 +425,11 @@ static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 		KSMSIM_COUNT_walk_entries, KSMSIM_COUNT_unmerge_entries,
 		KSMSIM_COUNT_nr_anon_frames, KSMSIM_COUNT_ksmd_cpu_ns, KSMSIM_COUNT_host_bytes,
 		/* of the whole machine */
-		KSMSIM_COUNT_pgfault, KSMSIM_COUNT_pgreuse
+		KSMSIM_COUNT_pgfault, KSMSIM_COUNT_pgreuse,
+		/* a level that others raise as well */
+		KSMSIM_COUNT_nr_anon_thps, KSMSIM_COUNT_deferred_split_queue
 	};
-	static const enum sim_figure figures[] = { SIM_FIGURE_registered, SIM_FIGURE_nr_ptes,
-						   SIM_FIGURE_anon_huge };
+	static const enum sim_figure figures[] = { SIM_FIGURE_registered, SIM_FIGURE_nr_ptes };
 	size_t i;
 
 	(void)backend;
@@ -398,14 +437,14 @@ static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 		blind->counters |= UINT64_C(1) << counters[i];
 	for (i = 0; i < sizeof(figures) / sizeof(*figures); i++)
 		blind->figures |= UINT64_C(1) << figures[i];
-	blind->pages |= UINT64_C(1) << SIM_SIGHT_file | UINT64_C(1) << SIM_SIGHT_failed |
-			UINT64_C(1) << SIM_SIGHT_order | UINT64_C(1) << SIM_SIGHT_huge;
+	blind->pages |= UINT64_C(1) << SIM_SIGHT_file | UINT64_C(1) << SIM_SIGHT_failed;
 }
 
 static int live_read_file(struct sim_backend *backend, const char *file, char *buf, size_t size,
 			  int64_t *result)
 {
-	return live_ksm_read(live_of(backend), file, buf, size, result);
+	return live_is_thp_file(file) ? live_thp_read(live_of(backend), file, buf, size, result)
+				      : live_ksm_read(live_of(backend), file, buf, size, result);
 }
 
 static int live_process(struct sim_backend *backend, uint32_t process, struct ksmsim_process *out)
@@ -489,9 +528,9 @@ static void live_free(struct sim_backend *backend)
 	live_trace_end(live);
 	live_guard_end(live);
 	live_ksmd_end(live);
+	live_thp_end(live);
 	live_items_free(live);
 	sim_free(live->mem, live->pins);
-	close_file(live->vmstat);
 	close_file(live->kpagecount);
 	close_file(live->kpageflags);
 	sim_free(live->mem, live);
@@ -504,6 +543,7 @@ static const struct sim_backend_ops live_ops = {
 	.listen = live_listen,
 	.execute = live_execute,
 	.counter = live_counter,
+	.mthp = live_mthp,
 	.read_file = live_read_file,
 	.process = live_process,
 	.page = live_page,
@@ -527,7 +567,7 @@ static int apply_knobs(struct live *live, const struct sim_options *options)
 
 		if (!file)
 			return live_fail(live, SIM_EINPUT, "unknown knob '%s'", set->name);
-		error = live_ksm_write(live, file, set->value, &result);
+		error = write_file(live, file, set->value, &result);
 		if (!error && result < 0)
 			error = live_fail(live, SIM_EINPUT, "knob %s: writing '%s' gives %s",
 					  set->name, set->value, strerror((int)-result));
@@ -556,12 +596,13 @@ static int start(struct live *live, const struct sim_options *options)
 		error = live_guard_start(live);
 	if (error)
 		return error;
-	live->vmstat = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
 	live->kpagecount = open("/proc/kpagecount", O_RDONLY | O_CLOEXEC);
 	live->kpageflags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
-	if (live->vmstat < 0 || live->kpagecount < 0 || live->kpageflags < 0)
+	if (live->kpagecount < 0 || live->kpageflags < 0)
 		return live_fail_errno(live, "/proc");
 	error = live_ksmd_start(live);
+	if (!error)
+		error = live_thp_start(live);
 	if (!error)
 		error = live_children_start(live);
 	if (error)
@@ -582,10 +623,12 @@ int sim_live_new(const struct sim_options *options, struct sim_mem *mem, char *b
 		return KSMSIM_ENOMEM;
 	}
 	live->backend.ops = &live_ops;
+	live->has_guard_pages = true;
 	live->mem = mem;
 	live->guard.pipe = live->guard.lock = live->guard.tracefs = live->guard.instance = -1;
 	live->ksm = live->ksmd_stat = live->scanned = live->skipped = -1;
-	live->vmstat = live->kpagecount = live->kpageflags = -1;
+	live->kpagecount = live->kpageflags = live->vmstat.file = -1;
+	live->thp.dir = live->thp.khugepaged = live->thp.group = -1;
 	live->arena_fd = live->program_fd = live->trace_pipe = -1;
 	if (!uname(&name))
 		snprintf(live->kernel, sizeof(live->kernel), "linux %.50s", name.release);

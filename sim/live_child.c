@@ -44,6 +44,10 @@
 #define PROGRAM_BASE UINT64_C(0x7fe000000000)
 #define ARENA_FD 100 /* in a process, from exec on */
 #define PROGRAM_FD 101
+#ifndef PR_SET_THP_DISABLE
+#define PR_SET_THP_DISABLE 41
+#define PR_GET_THP_DISABLE 42
+#endif
 #define ANSWER_MS 300000u /* un-merging many TiB takes minutes */
 
 #if defined(__x86_64__)
@@ -479,6 +483,7 @@ static void become(const struct live *live, char *name, pid_t parent)
 	char *argv[] = { name, NULL }, *envp[] = { NULL };
 
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent || setpgid(0, 0) ||
+	    (live->thp.group >= 0 && write(live->thp.group, "0", 1) != 1) ||
 	    dup2(live->arena_fd, ARENA_FD) < 0 || dup2(live->program_fd, PROGRAM_FD) < 0)
 		_exit(1);
 	personality(ADDR_NO_RANDOMIZE);
@@ -490,6 +495,7 @@ int live_spawn(struct live *live)
 {
 	const pid_t self = getpid();
 	struct live_process *process;
+	int64_t done;
 	char name[8];
 	pid_t pid;
 	int error;
@@ -510,6 +516,9 @@ int live_spawn(struct live *live)
 	error = wait_answer(live, process);
 	if (!error)
 		error = clear_space(live, (uint32_t)live->nr_processes - 1);
+	if (!error)
+		error = live_call(live, (uint32_t)live->nr_processes - 1, &done, SYS_prctl,
+				  PR_SET_THP_DISABLE, 0, 0);
 	return error ? error : open_files(live, process);
 }
 
@@ -539,27 +548,44 @@ int live_fork(struct live *live, uint32_t parent, int64_t *result)
 	return error ? error : open_files(live, process);
 }
 
-int live_exec(struct live *live, uint32_t process, int64_t *result)
+/* The new program, which is mapped for a moment only, is to get no huge pages. */
+static int execute(struct live *live, uint32_t process, int64_t *result)
 {
 	struct live_process *p = &live->processes[process];
 	const uint64_t scratch = live_slot_address(p) + LIVE_SLOT_SCRATCH;
 	uint8_t *text = live_scratch_of(live, p);
 	const uint64_t argv[] = { scratch, 0 };
-	int error;
+	int64_t done;
+	int error = live_call(live, process, &done, SYS_prctl, PR_SET_THP_DISABLE, 1, 0);
 
 	spell(p->slot, (char *)text); /* and an empty string behind it */
 	text[5] = '\0';
 	memcpy(text + 16, argv, sizeof(argv));
-	live->newcomer = live->last_mm + 1;
-	error = live_call(live, process, result, SYS_execveat, PROGRAM_FD, scratch + 5,
-			  scratch + 16, scratch + 24, AT_EMPTY_PATH);
-	if (error || *result < 0)
+	if (error)
 		return error;
-	p->mm = ++live->last_mm;
-	p->has_brk = false;
-	live_pins_release(live, process, false);
-	error = clear_space(live, process);
-	return error ? error : open_files(live, p);
+	return live_call(live, process, result, SYS_execveat, PROGRAM_FD, scratch + 5, scratch + 16,
+			 scratch + 24, AT_EMPTY_PATH);
+}
+
+int live_exec(struct live *live, uint32_t process, int64_t *result)
+{
+	struct live_process *p = &live->processes[process];
+	int64_t mode, done;
+	int error = live_call(live, process, &mode, SYS_prctl, PR_GET_THP_DISABLE, 0, 0);
+
+	live->newcomer = live->last_mm + 1;
+	if (!error)
+		error = execute(live, process, result);
+	if (!error && *result >= 0) {
+		p->mm = ++live->last_mm;
+		p->has_brk = false;
+		live_pins_release(live, process, false);
+		error = clear_space(live, process);
+	}
+	if (!error)
+		error = live_call(live, process, &done, SYS_prctl, PR_SET_THP_DISABLE,
+				  (uint64_t)mode & 1, (uint64_t)mode & ~UINT64_C(1));
+	return error || *result < 0 ? error : open_files(live, p);
 }
 
 int live_exit(struct live *live, uint32_t process)

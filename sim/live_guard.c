@@ -4,9 +4,9 @@
  * Before anything is changed the driver makes a guard: a process that knows the
  * value of every knob and waits at a pipe. When the other end closes, because the
  * run is over or because the driver was killed, by whatever signal, the guard
- * stops ksmd, un-merges what there is, writes every knob back, lets ksmd run on
- * the CPUs it had and removes the trace instance. There is no other way to the
- * old state: the end of a good run takes it, too.
+ * stops ksmd, un-merges what there is, writes every knob back, of KSM and of huge pages, lets
+ * ksmd run on the CPUs it had and removes the trace instance and the memory cgroup. There
+ * is no other way to the old state: the end of a good run takes it, too.
  *
  * The guard is apart from the terminal (setsid) and ignores what a terminal sends. The
  * lock is a file lock that driver and guard share: the next run begins when the
@@ -39,7 +39,9 @@
 
 #define KSM_DIR "/sys/kernel/mm/ksm"
 #define THP_DIR "/sys/kernel/mm/transparent_hugepage"
-#define KNOBS_MAX 48
+#define GROUP_DIR "/sys/fs/cgroup/memory"
+#define KNOBS_MAX 64
+#define REST_MS 60000u /* the longest batch */
 #define UNMERGE_TRIES 5
 #define BUSY_TRIES 1000
 
@@ -283,6 +285,37 @@ static void save_file(struct saved *saved, const char *path)
 	saved->nr++;
 }
 
+/* scan_sleep_millisecs last: it wakes khugepaged. */
+static void save_thp_knobs(struct saved *saved)
+{
+	static const char *const names[] = {
+		"enabled",
+		"defrag",
+		"use_zero_page",
+		"shrink_underused",
+		"khugepaged/defrag",
+		"khugepaged/max_ptes_none",
+		"khugepaged/max_ptes_swap",
+		"khugepaged/max_ptes_shared",
+		"khugepaged/pages_to_scan",
+		"khugepaged/alloc_sleep_millisecs",
+		"khugepaged/scan_sleep_millisecs",
+		"hugepages-2048kB/shmem_enabled",
+	};
+	char path[128];
+	unsigned kib;
+	size_t i;
+
+	for (kib = 8; kib <= 65536; kib *= 2) {
+		snprintf(path, sizeof(path), THP_DIR "/hugepages-%ukB/enabled", kib);
+		save_file(saved, path);
+	}
+	for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		snprintf(path, sizeof(path), THP_DIR "/%s", names[i]);
+		save_file(saved, path);
+	}
+}
+
 /* Mode and limits of the advisor first: the mode overwrites pages_to_scan. */
 static void save_knobs(struct saved *saved)
 {
@@ -301,38 +334,13 @@ static void save_knobs(struct saved *saved)
 		"stable_node_chains_prune_millisecs",
 	};
 	char path[300];
-	const struct dirent *entry;
-	DIR *dir;
 	size_t i;
 
 	for (i = 0; i < sizeof(first) / sizeof(*first); i++) {
 		snprintf(path, sizeof(path), KSM_DIR "/%s", first[i]);
 		save_file(saved, path);
 	}
-	save_file(saved, THP_DIR "/enabled");
-	dir = opendir(THP_DIR);
-	while (dir && (entry = readdir(dir)) != NULL) {
-		if (strncmp(entry->d_name, "hugepages-", 10))
-			continue;
-		snprintf(path, sizeof(path), THP_DIR "/%.60s/enabled", entry->d_name);
-		save_file(saved, path);
-	}
-	if (dir)
-		closedir(dir);
-}
-
-/* Huge pages are not part of any scenario. */
-static void huge_pages_off(const struct saved *saved)
-{
-	const struct knob *knob;
-	size_t i;
-
-	for (i = 0; i < saved->nr; i++) {
-		knob = &saved->knobs[i];
-		if (!strncmp(knob->path, THP_DIR, strlen(THP_DIR)) &&
-		    strcmp(knob->value, "never") && strcmp(knob->value, "inherit"))
-			live_write_at(AT_FDCWD, knob->path, "never", 5);
-	}
+	save_thp_knobs(saved);
 }
 
 /* ksmd at rest, nothing merged. */
@@ -373,6 +381,11 @@ static void put_back(struct live *live, const struct saved *saved)
 		if (!unlinkat(guard->tracefs, guard->instance_name, AT_REMOVEDIR) || errno != EBUSY)
 			break;
 		doze(10); /* a reader that is being killed */
+	}
+	for (i = 0; i < 100 && guard->group[0]; i++) {
+		if (!rmdir(guard->group) || errno != EBUSY)
+			break;
+		doze(10); /* processes that are being killed */
 	}
 }
 
@@ -427,28 +440,55 @@ static int start_guard(struct live *live, const struct saved *saved)
 	return live_fail_errno(live, "a process");
 }
 
-/* ---- ksmd and tracefs ---- */
+/* ---- kernel threads and tracefs ---- */
 
-static pid_t find_ksmd(void)
+pid_t live_thread_find(const char *name)
 {
 	const int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = proc < 0 ? NULL : fdopendir(proc);
 	const struct dirent *entry;
-	char path[64], text[256];
+	char path[64], text[256], wanted[32];
+	const char *found_at;
 	pid_t found = 0;
 
+	snprintf(wanted, sizeof(wanted), "(%s) ", name);
 	while (dir && !found && (entry = readdir(dir)) != NULL) {
 		if (!is_pid(entry->d_name))
 			continue;
 		snprintf(path, sizeof(path), "%.20s/stat", entry->d_name);
-		/* a child of kthreadd */
-		if (live_read_at(proc, path, text, sizeof(text)) && strstr(text, "(ksmd) ") &&
-		    strtol(strstr(text, "(ksmd) ") + 8, NULL, 10) == 2)
+		found_at =
+			live_read_at(proc, path, text, sizeof(text)) ? strstr(text, wanted) : NULL;
+		/* a child of kthreadd: behind the name are its state and its parent */
+		if (found_at && strtol(found_at + strlen(wanted) + 1, NULL, 10) == 2)
 			found = (pid_t)strtol(entry->d_name, NULL, 10);
 	}
 	if (dir)
 		closedir(dir);
 	return found;
+}
+
+static bool is_asleep(int stat)
+{
+	char text[128];
+	const ssize_t length = pread(stat, text, sizeof(text) - 1, 0);
+	const char *state;
+
+	text[length > 0 ? length : 0] = '\0';
+	state = strchr(text, ')');
+	return state && state[1] && state[2] == 'S';
+}
+
+int live_thread_rest(struct live *live, int stat, const char *name)
+{
+	const uint64_t since = live_clock_ms();
+	unsigned tries = 0;
+
+	while (!is_asleep(stat)) {
+		sched_yield();
+		if ((++tries & 1023) == 0 && live_clock_ms() - since > REST_MS)
+			return live_fail(live, SIM_LIVE_EBROKEN, "%s does not come to rest", name);
+	}
+	return 0;
 }
 
 /* tracefs without a mount that others could see; or where it is mounted. */
@@ -478,6 +518,17 @@ static int make_instance(struct live *live)
 	guard->instance =
 		openat(guard->tracefs, guard->instance_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return guard->instance < 0 ? live_fail_errno(live, guard->instance_name) : 0;
+}
+
+/* A memory cgroup of the processes' own; without, the shrinker cannot be had alone. */
+static void make_group(struct live *live)
+{
+	struct live_guard *guard = &live->guard;
+
+	snprintf(guard->group, sizeof(guard->group), GROUP_DIR "/ksmsim-%d", (int)getpid());
+	if (access(GROUP_DIR "/cgroup.procs", W_OK) ||
+	    (mkdir(guard->group, 0700) && errno != EEXIST))
+		guard->group[0] = '\0';
 }
 
 /* Driver, processes and ksmd on one CPU. */
@@ -511,7 +562,7 @@ static int look_around(struct live *live)
 	if (!sim_live_supported(why, sizeof(why)))
 		return live_fail(live, SIM_LIVE_EREFUSED, "%s", why);
 	live->ksm = open(KSM_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	guard->ksmd = find_ksmd();
+	guard->ksmd = live_thread_find("ksmd");
 	guard->tracefs = open_tracefs();
 	if (live->ksm < 0 || !guard->ksmd)
 		return live_fail(live, SIM_LIVE_EREFUSED, "there is no ksmd");
@@ -535,12 +586,12 @@ int live_guard_start(struct live *live)
 		error = check_alone(live);
 	if (error)
 		return error;
+	make_group(live);
 	save_knobs(&saved);
 	sched_getaffinity(live->guard.ksmd, sizeof(saved.ksmd_cpus), &saved.ksmd_cpus);
 	error = start_guard(live, &saved);
 	if (error)
 		return error;
-	huge_pages_off(&saved);
 	empty_ksm();
 	return share_cpu(live);
 }
@@ -555,8 +606,11 @@ void live_guard_end(struct live *live)
 		close(guard->pipe);
 		while (waitpid(guard->pid, NULL, 0) < 0 && errno == EINTR)
 			;
-	} else if (guard->instance_name[0]) {
-		unlinkat(guard->tracefs, guard->instance_name, AT_REMOVEDIR);
+	} else {
+		if (guard->instance_name[0])
+			unlinkat(guard->tracefs, guard->instance_name, AT_REMOVEDIR);
+		if (guard->group[0])
+			rmdir(guard->group);
 	}
 	if (guard->before)
 		sched_setaffinity(0, sizeof(*guard->before), guard->before);

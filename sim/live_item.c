@@ -186,7 +186,7 @@ int live_items_after(struct live *live)
 
 static bool is_anon(const struct live_page *page)
 {
-	return page && !page->zero && !page->file;
+	return page && !page->zero && !page->file && !page->guard;
 }
 
 /* Does ksmd visit it? */

@@ -38,7 +38,6 @@
 #define MADV_COLLAPSE 25
 #endif
 
-#define REST_MS 60000u	     /* the longest batch */
 #define BATCH_MAX 65536u     /* pages; a longer one cannot be stopped */
 #define FOR_EVER 4294967295u /* ms */
 #define HUGE ((size_t)2 << 20)
@@ -54,29 +53,9 @@ static int64_t read_fd_number(int fd)
 	return strtoll(text, NULL, 10);
 }
 
-static bool is_asleep(const struct live *live)
-{
-	char text[128];
-	const ssize_t length = pread(live->ksmd_stat, text, sizeof(text) - 1, 0);
-	const char *state;
-
-	text[length > 0 ? length : 0] = '\0';
-	state = strchr(text, ')');
-	return state && state[1] && state[2] == 'S';
-}
-
 static int wait_asleep(struct live *live)
 {
-	const uint64_t since = live_clock_ms();
-	unsigned tries = 0;
-
-	while (!is_asleep(live)) {
-		sched_yield();
-		if ((++tries & 1023) == 0 && live_clock_ms() - since > REST_MS)
-			return live_fail(live, SIM_LIVE_EBROKEN,
-					 "ksmd does not come to rest after a batch");
-	}
-	return 0;
+	return live_thread_rest(live, live->ksmd_stat, "ksmd");
 }
 
 static int wake(struct live *live)
@@ -195,7 +174,7 @@ int live_drain(struct live *live)
 	const uintptr_t middle = ((uintptr_t)live->drain_range + HUGE) & ~(uintptr_t)(HUGE - 1);
 	void *range = (void *)(middle - LIVE_PAGE);
 
-	if (madvise(range, 2 * LIVE_PAGE, MADV_COLLAPSE))
+	if (live_madvise_self(live, range, 2 * LIVE_PAGE, MADV_COLLAPSE))
 		return live_fail_errno(live, "the LRU batches cannot be drained");
 	return 0;
 }

@@ -11,6 +11,7 @@
  * which is the anon-exclusive mark of an anonymous page).
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,11 @@
 
 #define PAGEMAP_PFN ((UINT64_C(1) << 55) - 1)
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+#define PAGEMAP_GUARD (UINT64_C(1) << 58)
 #define KPF_EXCLUSIVE 34
+#define KPF_HEAD (UINT64_C(1) << 15)
+#define KPF_TAIL (UINT64_C(1) << 16)
+#define BLOCK 512u /* frames of the largest folio */
 #define REGIONS 256
 #define ENTRIES 512
 
@@ -38,6 +43,8 @@ struct scan_arg {
 #define SCAN_FILE (UINT64_C(1) << 2)
 #define SCAN_PRESENT (UINT64_C(1) << 3)
 #define SCAN_ZERO (UINT64_C(1) << 5)
+#define SCAN_HUGE (UINT64_C(1) << 6)
+#define SCAN_GUARD (UINT64_C(1) << 8)
 
 /* ---- present pages ---- */
 
@@ -55,14 +62,17 @@ static int add_region(struct live *live, const struct live_process *process,
 		if (got <= 0)
 			return live_fail_errno(live, "pagemap");
 		for (i = 0; i < (uint64_t)got / 8; i++, at += LIVE_PAGE) {
-			if (!(entries[i] & PAGEMAP_PRESENT))
+			if (!(entries[i] & (PAGEMAP_PRESENT | PAGEMAP_GUARD)))
 				continue;
 			if (!sim_grow(live->mem, &pages->list, &pages->capacity, pages->nr,
 				      sizeof(*pages->list)))
 				return live_no_memory(live);
 			pages->list[pages->nr++] = (struct live_page){
 				.vaddr = at,
-				.pfn = entries[i] & PAGEMAP_PFN,
+				.pfn = entries[i] & PAGEMAP_PRESENT ? entries[i] & PAGEMAP_PFN : 0,
+				.entry = entries[i],
+				.guard = !(entries[i] & PAGEMAP_PRESENT),
+				.huge = (region->categories & SCAN_HUGE) != 0,
 				.zero = (region->categories & SCAN_ZERO) != 0,
 				.file = (region->categories & SCAN_FILE) != 0,
 			};
@@ -80,12 +90,20 @@ static int list_part(struct live *live, const struct live_process *process, uint
 				.end = end,
 				.vec = (uint64_t)(uintptr_t)regions,
 				.vec_len = REGIONS,
-				.category_mask = SCAN_PRESENT,
-				.return_mask = SCAN_PRESENT | SCAN_FILE | SCAN_ZERO };
+				.category_anyof_mask = SCAN_PRESENT,
+				.return_mask = SCAN_PRESENT | SCAN_FILE | SCAN_ZERO | SCAN_HUGE };
 	int nr, i, error = 0;
 
+	if (live->has_guard_pages) {
+		arg.category_anyof_mask |= SCAN_GUARD;
+		arg.return_mask |= SCAN_GUARD;
+	}
 	while (!error && arg.start < arg.end) {
 		nr = ioctl(process->pagemap, SCAN_IOCTL, &arg);
+		if (nr < 0 && errno == EINVAL && live->has_guard_pages) {
+			live->has_guard_pages = false;
+			return list_part(live, process, start, end, pages);
+		}
 		if (nr < 0)
 			return live_fail_errno(live, "PAGEMAP_SCAN");
 		for (i = 0; !error && i < nr; i++)
@@ -114,6 +132,7 @@ int live_pages_read(struct live *live, uint32_t process)
 		return 0;
 	error = live_pages_list(live, p, &p->pages);
 	p->pages.known = !error;
+	p->pages.looked = false;
 	return error;
 }
 
@@ -206,34 +225,113 @@ bool live_frame_exclusive(struct live *live, uint64_t pfn)
 	       (flags >> KPF_EXCLUSIVE & 1) != 0;
 }
 
+/* Frames around one that is looked at. */
+struct block {
+	uint64_t first; /* its frame; not aligned: none is read yet */
+	uint64_t flags[BLOCK];
+};
+
+/* A folio is a head and the tails behind it, and lies at a multiple of its size. */
+static uint8_t order_of(struct live *live, struct block *block, uint64_t pfn)
+{
+	const uint64_t first = pfn / BLOCK * BLOCK;
+	unsigned head = (unsigned)(pfn - first), end;
+	uint8_t order = 0;
+
+	if (block->first != first && pread(live->kpageflags, block->flags, sizeof(block->flags),
+					   (off_t)(first * 8)) != (ssize_t)sizeof(block->flags))
+		return 0;
+	block->first = first;
+	while (head && block->flags[head] & KPF_TAIL)
+		head--;
+	for (end = head + 1; end < BLOCK && block->flags[end] & KPF_TAIL; end++)
+		;
+	while (2u << order <= end - head)
+		order++;
+	return order;
+}
+
+/* Flags and mappings of @nr pages whose frames are in a row. */
+static bool read_frames(struct live *live, struct live_page *pages, size_t nr)
+{
+	uint64_t flags[ENTRIES], counts[ENTRIES];
+	const ssize_t bytes = (ssize_t)(nr * 8);
+	size_t i;
+
+	if (pread(live->kpageflags, flags, nr * 8, (off_t)(pages->pfn * 8)) != bytes ||
+	    pread(live->kpagecount, counts, nr * 8, (off_t)(pages->pfn * 8)) != bytes)
+		return false;
+	for (i = 0; i < nr; i++) {
+		pages[i].flags = flags[i];
+		pages[i].mapcount = counts[i];
+	}
+	return true;
+}
+
+int live_pages_look(struct live *live, uint32_t process)
+{
+	struct live_pages *pages = &live->processes[process].pages;
+	struct block block = { .first = 1 };
+	const int error = live_pages_read(live, process);
+	size_t i, nr;
+
+	for (i = 0; !error && !pages->looked && i < pages->nr; i += nr) {
+		struct live_page *page = &pages->list[i];
+
+		for (nr = 1; nr < ENTRIES && i + nr < pages->nr; nr++)
+			if (page[nr].pfn != page->pfn + nr || page[nr].zero != page->zero)
+				break;
+		if (!page->guard && !read_frames(live, page, nr))
+			return live_fail_errno(live, "/proc/kpageflags");
+	}
+	for (i = 0; !error && !pages->looked && i < pages->nr; i++)
+		if (pages->list[i].flags & (KPF_HEAD | KPF_TAIL))
+			pages->list[i].order = order_of(live, &block, pages->list[i].pfn);
+	pages->looked = !error;
+	return error;
+}
+
+static enum ksmsim_page_state state_of(const struct live *live, const struct live_process *process,
+				       const struct live_page *page)
+{
+	if (page->guard)
+		return KSMSIM_PAGE_GUARD;
+	if (page->zero)
+		return live_is_ksm_zero(live, process->mm, page->vaddr) ? KSMSIM_PAGE_KSM_ZERO
+									: KSMSIM_PAGE_ZERO;
+	if (page->file)
+		return KSMSIM_PAGE_FILE;
+	return !(page->flags >> KPF_EXCLUSIVE & 1) && live_is_ksm_frame(live, page->pfn)
+		       ? KSMSIM_PAGE_KSM
+		       : KSMSIM_PAGE_ANON;
+}
+
 int live_page_get(struct live *live, uint32_t process, uint64_t vaddr, struct ksmsim_page *out)
 {
 	const struct live_process *p = &live->processes[process];
 	const struct live_page *page = NULL;
-	uint64_t count = 0;
 	int error = 0;
 
 	memset(out, 0, sizeof(*out));
 	if (p->alive)
-		error = live_pages_read(live, process);
+		error = live_pages_look(live, process);
 	if (!error && p->alive)
 		page = live_page_find(p, vaddr / LIVE_PAGE * LIVE_PAGE);
 	if (!page)
 		return error;
+	out->state = state_of(live, p, page);
 	out->pfn = page->pfn;
-	if (live_frame_mapcount(live, page->pfn, &count))
-		out->mapcount = (uint32_t)count;
-	if (page->zero)
-		out->state = live_is_ksm_zero(live, p->mm, page->vaddr) ? KSMSIM_PAGE_KSM_ZERO
-									: KSMSIM_PAGE_ZERO;
-	else if (page->file)
-		out->state = KSMSIM_PAGE_FILE;
-	else
-		out->anon_exclusive = live_frame_exclusive(live, page->pfn);
-	if (!page->zero && !page->file)
-		out->state = !out->anon_exclusive && live_is_ksm_frame(live, page->pfn)
-				     ? KSMSIM_PAGE_KSM
-				     : KSMSIM_PAGE_ANON;
+	out->pagemap = page->entry;
+	if (page->guard)
+		return 0;
+	out->mapcount = (uint32_t)page->mapcount;
+	out->kpageflags = page->flags;
+	out->pmd_mapped = page->huge && !page->file;
+	out->huge_zero = page->zero && page->huge;
+	if (!page->zero && !page->file) {
+		out->anon_exclusive = (page->flags >> KPF_EXCLUSIVE & 1) != 0;
+		out->order = page->order;
+	}
 	return 0;
 }
 
@@ -287,6 +385,7 @@ int live_process_get(struct live *live, uint32_t process, struct ksmsim_process 
 	if (live_read_at(p->proc, "smaps_rollup", text, sizeof(text))) {
 		out->rss_anon = pages_of(text, "Anonymous:");
 		out->swap_pages = pages_of(text, "Swap:");
+		out->anon_huge = pages_of(text, "AnonHugePages:") / BLOCK;
 	}
 	out->nr_vmas = count_mappings(p);
 	return 0;

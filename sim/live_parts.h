@@ -8,6 +8,8 @@
  *	live_trace.c	events
  *	live_item.c	which page an rmap item in an event stands for
  *	live_pages.c	pages and figures of a process
+ *	live_thp.c	huge pages: knobs, khugepaged, the shrinker
+ *	live_vmstat.c	what is counted for the whole machine
  *	live_guard.c	one at a time, nobody else, and everything put back
  *
  * All return 0 or a status; the sentence is in live->why then.
@@ -51,14 +53,18 @@ enum live_order {
 
 struct live_page {
 	uint64_t vaddr, pfn;
-	bool zero, file;
+	uint64_t entry; /* of pagemap */
+	bool zero, file, huge, guard;
+	uint8_t order;	/* this and the rest: live_pages_look() */
+	uint64_t flags; /* of kpageflags */
+	uint64_t mapcount;
 };
 
-/* The present pages of a process, but for the arena, by address. */
+/* The present pages and the guard pages of a process, but for the arena, by address. */
 struct live_pages {
 	struct live_page *list;
 	size_t nr, capacity;
-	bool known;
+	bool known, looked;
 };
 
 /* A stretch of mergeable mappings. */
@@ -120,9 +126,38 @@ struct live_guard {
 	int lock;
 	int tracefs, instance; /* directories */
 	char instance_name[32];
+	char group[64];	   /* memory cgroup of the processes; "": none */
 	cpu_set_t *before; /* our own CPUs */
 	int cpu;
 	pid_t ksmd;
+};
+
+#define LIVE_SIZES 16u /* of folios that the kernel may have a file for */
+
+struct live_thp {
+	int dir;	/* /sys/kernel/mm/transparent_hugepage */
+	int khugepaged; /* its stat */
+	pid_t khugepaged_pid;
+	int group;			  /* cgroup.procs of the memory cgroup */
+	void *anchor;			  /* keeps khugepaged's list from being empty */
+	bool disabled;			  /* this process gets no huge pages; see live_thp.c */
+	uint64_t scan_sleep, alloc_sleep; /* the scenario's */
+	/* the files named enabled: the scenario said always */
+	char enabled[LIVE_SIZES][32];
+	bool always[LIVE_SIZES];
+	size_t nr_enabled;
+	bool opened; /* they say always now */
+	bool traced; /* the allocations of others are */
+};
+
+struct live_vmstat {
+	int file;
+	int stats[KSMSIM_MTHP_NR][KSMSIM_ORDERS]; /* files */
+	uint8_t rows[512];			  /* line of the file -> counter + 1 */
+	bool known;
+	/* before the operation that runs, and what operations have added */
+	int64_t before[KSMSIM_COUNT_NR], sum[KSMSIM_COUNT_NR];
+	struct sim_mthp mthp_before, mthp_sum;
 };
 
 struct live {
@@ -134,7 +169,10 @@ struct live {
 	struct live_knobs knobs;
 	int ksm;			 /* /sys/kernel/mm/ksm */
 	int ksmd_stat, scanned, skipped; /* files read all the time */
-	int vmstat, kpagecount, kpageflags;
+	int kpagecount, kpageflags;
+	bool has_guard_pages; /* PAGEMAP_SCAN knows guard pages */
+	struct live_thp thp;
+	struct live_vmstat vmstat;
 	int64_t base[KSMSIM_COUNT_NR];
 	void *drain_range;
 
@@ -193,6 +231,10 @@ int live_guard_start(struct live *live);
 void live_guard_end(struct live *live);
 /* Reads a small file of @dir; false: errno. */
 bool live_read_at(int dir, const char *name, char *buf, size_t size);
+/* The pid of a kernel thread; 0: there is none. */
+pid_t live_thread_find(const char *name);
+/* Until the thread whose stat this is waits for something to do. */
+int live_thread_rest(struct live *live, int stat, const char *name);
 /* 0 or -errno */
 int live_write_at(int dir, const char *name, const char *text, size_t length);
 int live_write_number(int dir, const char *name, uint64_t value);
@@ -243,12 +285,44 @@ int live_ksm_read(struct live *live, const char *file, char *buf, size_t size, i
 int live_ksmd_step(struct live *live, const struct sim_op *op, int64_t *result);
 int live_drain(struct live *live);
 
+/* ---- live_thp.c ---- */
+
+/* Has the file one of huge pages? */
+bool live_is_thp_file(const char *file);
+int live_thp_start(struct live *live);
+void live_thp_end(struct live *live);
+int live_thp_write(struct live *live, const char *file, const char *text, int64_t *result);
+int live_thp_read(struct live *live, const char *file, char *buf, size_t size, int64_t *result);
+/* Around each operation: what the scenario set to always is always only for so long. */
+void live_thp_open(struct live *live);
+void live_thp_close(struct live *live);
+int live_thp_disable(struct live *live, const struct sim_op *op, int64_t *result);
+int live_khugepaged(struct live *live, const struct sim_op *op, int64_t *result);
+int live_shrink(struct live *live, const struct sim_op *op, int64_t *result);
+/* madvise() of this process; huge pages are allowed to it for so long. */
+int live_madvise_self(const struct live *live, void *start, size_t length, int advice);
+
+/* ---- live_vmstat.c ---- */
+
+int live_vmstat_start(struct live *live);
+void live_vmstat_end(struct live *live);
+/* Around each operation. */
+void live_vmstat_before(struct live *live);
+void live_vmstat_after(struct live *live);
+/* Of the kernel's counters now; false: it has none of this name. */
+bool live_vmstat_read(const struct live *live, const char *name, int64_t *value);
+int live_mthp(struct sim_backend *backend, struct sim_mthp *mthp);
+/* How many folios were split since live_vmstat_before(). */
+int64_t live_vmstat_splits(struct live *live);
+
 /* ---- live_trace.c ---- */
 
 int live_trace_start(struct live *live);
 void live_trace_end(struct live *live);
 /* Nobody listens: only who joins and leaves KSM is traced, so that ksmd is not slowed down. */
 void live_trace_quiet(struct live *live);
+/* From now on a huge page that another process gets spoils the run. */
+void live_trace_huge_pages(struct live *live);
 /* Hand on what has happened since the last call. */
 int live_trace_pump(struct live *live);
 
@@ -273,6 +347,8 @@ bool live_is_ksm_zero(const struct live *live, uint32_t mm, uint64_t vaddr);
 int live_pages_read(struct live *live, uint32_t process);
 int live_pages_list(struct live *live, const struct live_process *process,
 		    struct live_pages *pages);
+/* The same, and what is known of their frames. */
+int live_pages_look(struct live *live, uint32_t process);
 void live_pages_forget(struct live *live);
 /* NULL: not present */
 const struct live_page *live_page_in(const struct live_pages *pages, uint64_t vaddr);

@@ -39,6 +39,15 @@ void live_trace_quiet(struct live *live)
 	live_write_at(dir, "events/ksm/ksm_exit/enable", "1", 1);
 }
 
+void live_trace_huge_pages(struct live *live)
+{
+	static const char filter[] = "order >= 2 && migratetype == 1";
+	const int dir = live->guard.instance;
+
+	live_write_at(dir, "events/kmem/mm_page_alloc/filter", filter, strlen(filter));
+	live_write_at(dir, "events/kmem/mm_page_alloc/enable", "1", 1);
+}
+
 void live_trace_end(struct live *live)
 {
 	if (live->trace_pipe >= 0)
@@ -171,14 +180,40 @@ static int enter(struct live *live, const struct live_event *event, uint64_t nam
 	return disturbed(live, event->pid);
 }
 
+static bool is_ours(const struct live *live, int32_t pid)
+{
+	size_t i;
+
+	for (i = 0; i < live->nr_processes; i++)
+		if (live->processes[i].pid == pid)
+			return true;
+	return pid == live->thp.khugepaged_pid;
+}
+
+/* Not the page cache: only memory of processes is asked for like this. */
+static int take_allocation(struct live *live, const char *line, const char *event)
+{
+	const int32_t pid = pid_of(line, event);
+
+	if (!strstr(event, "GFP_TRANSHUGE") || is_ours(live, pid))
+		return 0;
+	return live_fail(live, SIM_LIVE_EDISTURBED,
+			 "process %ld, which is not part of the scenario, got a huge page",
+			 (long)pid);
+}
+
 static int take_line(struct live *live, const char *line)
 {
 	struct live_event event;
+	const char *allocation;
 	uint64_t mm;
 	int error = 0;
 
 	if (strstr(line, "[LOST "))
 		return live_fail(live, SIM_LIVE_EDISTURBED, "the trace has a gap");
+	allocation = strstr(line, ": mm_page_alloc: ");
+	if (allocation)
+		return take_allocation(live, line, allocation);
 	if (!parse(line, &event, &mm))
 		return 0;
 	if (event.event.trace == KSMSIM_TRACE_ksm_enter)

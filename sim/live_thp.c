@@ -1,0 +1,446 @@
+/*
+ * live_thp.c - huge pages on the running kernel.
+ *
+ * Whoever sets huge pages to "always" sets them for every process of the machine.
+ * So a file that the scenario set to always says madvise while nothing of the
+ * scenario runs, and always only during its operations (live_thp_open(), _close()):
+ * others have next to no time to get a huge page, and what they got before does not
+ * matter, since counters are read around the operation (live_vmstat.c). A huge page
+ * that somebody else is given all the same is seen in the trace and spoils the run.
+ * This process itself is not to get any: PR_SET_THP_DISABLE, which its children
+ * inherit until they are set free.
+ *
+ * khugepaged sleeps for ever, its cursor at the head of its list. It never sleeps
+ * without a timeout, which an empty list would make it do, and of which the first
+ * MADV_HUGEPAGE would wake it: this process is on its list. A write to
+ * scan_sleep_millisecs is one pass over the list; so that file and
+ * alloc_sleep_millisecs, which wakes it too, have a value of the scenario's beside the
+ * kernel's. The thread ends when no process can get a PMD-sized page, and a new one
+ * begins with a pass; shared memory that asks for huge pages may have them
+ * all the time (hugepages-2048kB/shmem_enabled is advise), so that it never ends.
+ *
+ * The deferred split shrinker works for one memory cgroup: the processes have one
+ * of their own, and memory.force_empty shrinks just it. It goes over what it could not
+ * split more than once, and it reclaims lazily freed pages.
+ *
+ * The huge zero folio is there or not depending on what was before; the lock file
+ * has the number of its allocations when it was known not to be there.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "live_parts.h"
+
+#ifndef PR_SET_THP_DISABLE
+#define PR_SET_THP_DISABLE 41
+#define PR_GET_THP_DISABLE 42
+#endif
+#define EXCEPT_ADVISED 2 /* PR_THP_DISABLE_EXCEPT_ADVISED of 6.18 */
+
+#define DIRECTORY "transparent_hugepage/"
+#define KHUGEPAGED "khugepaged/"
+#define HUGE ((size_t)2 << 20)
+#define FOR_EVER 4294967295u
+
+/* ---- this process ---- */
+
+static void disable_self(const struct live *live, bool disable)
+{
+	if (live->thp.disabled)
+		prctl(PR_SET_THP_DISABLE, disable, 0, 0, 0);
+}
+
+int live_madvise_self(const struct live *live, void *start, size_t length, int advice)
+{
+	int result;
+
+	disable_self(live, false);
+	result = madvise(start, length, advice);
+	disable_self(live, true);
+	return result;
+}
+
+/* On khugepaged's list; the advised block is not touched. */
+static int make_anchor(struct live *live)
+{
+	uintptr_t block;
+
+	live->thp.anchor = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (live->thp.anchor == MAP_FAILED) {
+		live->thp.anchor = NULL;
+		return live_fail_errno(live, "memory");
+	}
+	block = ((uintptr_t)live->thp.anchor + HUGE - 1) & ~(uintptr_t)(HUGE - 1);
+	if (madvise((void *)block, HUGE, MADV_HUGEPAGE))
+		return live_fail_errno(live, "MADV_HUGEPAGE");
+	live->thp.disabled = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 0;
+	disable_self(live, true);
+	return 0;
+}
+
+/* ---- what is always ---- */
+
+static void write_always(const struct live *live, const char *word)
+{
+	size_t i;
+
+	for (i = 0; i < live->thp.nr_enabled; i++)
+		if (live->thp.always[i])
+			live_write_at(live->thp.dir, live->thp.enabled[i], word, strlen(word));
+}
+
+void live_thp_open(struct live *live)
+{
+	write_always(live, "always");
+	live->thp.opened = true;
+}
+
+/* Also what the scenario has just set to always. */
+void live_thp_close(struct live *live)
+{
+	if (live->thp.opened)
+		write_always(live, "madvise");
+	live->thp.opened = false;
+}
+
+static void note_always(struct live *live, const char *name)
+{
+	struct live_thp *thp = &live->thp;
+	char text[128];
+	size_t i;
+
+	for (i = 0; i < thp->nr_enabled && strcmp(thp->enabled[i], name); i++)
+		;
+	if (i == thp->nr_enabled || !live_read_at(thp->dir, name, text, sizeof(text)))
+		return;
+	thp->always[i] = strstr(text, "[always]") != NULL;
+	thp->opened |= thp->always[i];
+	if (thp->always[i] && !thp->traced)
+		live_trace_huge_pages(live);
+	thp->traced |= thp->always[i];
+}
+
+/* ---- files ---- */
+
+bool live_is_thp_file(const char *file)
+{
+	return !strncmp(file, DIRECTORY, strlen(DIRECTORY));
+}
+
+/* As kstrtouint() takes it. */
+static bool parse_uint(const char *text, uint64_t *value)
+{
+	size_t digits;
+
+	text += *text == '+';
+	digits = strspn(text, "0123456789");
+	if (!digits || digits > 19 || (text[digits] && strcmp(text + digits, "\n")))
+		return false;
+	*value = strtoull(text, NULL, 10);
+	return *value <= UINT32_MAX;
+}
+
+/* The two files whose write wakes khugepaged; NULL: another one. */
+static uint64_t *own_value(struct live *live, const char *name)
+{
+	if (!strcmp(name, KHUGEPAGED "scan_sleep_millisecs"))
+		return &live->thp.scan_sleep;
+	if (!strcmp(name, KHUGEPAGED "alloc_sleep_millisecs"))
+		return &live->thp.alloc_sleep;
+	return NULL;
+}
+
+static bool is_of_shmem(const char *name)
+{
+	return strstr(name, "shmem_enabled") != NULL;
+}
+
+int live_thp_write(struct live *live, const char *file, const char *text, int64_t *result)
+{
+	const char *name = file + strlen(DIRECTORY);
+	uint64_t *own = own_value(live, name), value;
+
+	if (is_of_shmem(name) || strstr(name, ".."))
+		return live_fail(live, SIM_LIVE_ESKIP, "%s is not the scenario's to write", file);
+	if (own) {
+		*result = parse_uint(text, &value) ? 0 : -EINVAL;
+		*own = *result ? *own : value;
+		return 0;
+	}
+	*result = live_write_at(live->thp.dir, name, text, strlen(text));
+	note_always(live, name);
+	return 0;
+}
+
+/* Statistics as the scenario counts them. */
+static bool own_statistic(struct live *live, const char *file, const char *text, int64_t *value)
+{
+	size_t i, nr;
+	const struct ksmsim_row *rows = ksmsim_table_rows(KSMSIM_TABLE_COUNTERS, &nr);
+	unsigned kib, order;
+	char stat[64];
+
+	for (i = 0; i < nr; i++)
+		if (!strcmp(rows[i].file, file)) {
+			*value = strtoll(text, NULL, 10) - live->base[i];
+			return true;
+		}
+	if (sscanf(file, DIRECTORY "hugepages-%ukB/stats/%63s", &kib, stat) != 2)
+		return false;
+	rows = ksmsim_table_rows(KSMSIM_TABLE_MTHP, &nr);
+	for (order = 2; order < KSMSIM_ORDERS && LIVE_PAGE / 1024 << order != kib; order++)
+		;
+	for (i = 0; i < nr && order < KSMSIM_ORDERS; i++)
+		if (!strcmp(rows[i].name, stat)) {
+			*value = live->vmstat.mthp_sum.value[i][order];
+			return true;
+		}
+	return false;
+}
+
+int live_thp_read(struct live *live, const char *file, char *buf, size_t size, int64_t *result)
+{
+	const char *name = file + strlen(DIRECTORY);
+	const uint64_t *own = own_value(live, name);
+	bool there;
+	int64_t value;
+
+	live_thp_open(live);
+	there = live_read_at(live->thp.dir, name, buf, size);
+	*result = there ? 0 : -errno;
+	live_thp_close(live);
+	if (!there)
+		return 0;
+	if (own)
+		snprintf(buf, size, "%llu\n", (unsigned long long)*own);
+	else if (own_statistic(live, file, buf, &value))
+		snprintf(buf, size, "%lld\n", (long long)value);
+	*result = (int64_t)strlen(buf);
+	return 0;
+}
+
+int live_thp_disable(struct live *live, const struct sim_op *op, int64_t *result)
+{
+	return live_call(live, op->process, result, 157 /* prctl */, PR_SET_THP_DISABLE,
+			 op->choice != SIM_THPDISABLE_off,
+			 op->choice == SIM_THPDISABLE_except_advised ? EXCEPT_ADVISED : 0);
+}
+
+/* ---- khugepaged ---- */
+
+static int one_pass(struct live *live)
+{
+	int64_t budget = 0;
+	int error;
+
+	live_read_number(live->thp.dir, KHUGEPAGED "pages_to_scan", &budget);
+	error = live_write_number(live->thp.dir, KHUGEPAGED "pages_to_scan", UINT32_MAX);
+	if (!error)
+		error = live_write_number(live->thp.dir, KHUGEPAGED "scan_sleep_millisecs",
+					  FOR_EVER);
+	if (error)
+		return live_fail(live, SIM_LIVE_EBROKEN, "khugepaged cannot be woken: %s",
+				 strerror(-error));
+	error = live_thread_rest(live, live->thp.khugepaged, "khugepaged");
+	live_write_number(live->thp.dir, KHUGEPAGED "pages_to_scan", (uint64_t)budget);
+	return error;
+}
+
+/* THPs of all processes. */
+static int64_t count_huge(struct live *live)
+{
+	struct ksmsim_process figures;
+	int64_t nr = 0;
+	size_t i;
+
+	for (i = 0; i < live->nr_processes; i++)
+		if (live->processes[i].alive && !live_process_get(live, (uint32_t)i, &figures))
+			nr += (int64_t)figures.anon_huge;
+	return nr;
+}
+
+/* With always it works for whoever else is on its list, too. */
+int live_khugepaged(struct live *live, const struct sim_op *op, int64_t *result)
+{
+	int64_t before = 0, after = 0, huge = count_huge(live);
+	uint64_t i;
+	int error = 0;
+
+	live_read_number(live->thp.dir, KHUGEPAGED "pages_collapsed", &before);
+	for (i = 0; !error && i < op->times; i++)
+		error = one_pass(live);
+	live_read_number(live->thp.dir, KHUGEPAGED "pages_collapsed", &after);
+	*result = after - before;
+	if (!error && *result != count_huge(live) - huge)
+		error = live_fail(live, SIM_LIVE_EDISTURBED,
+				  "khugepaged collapsed memory of other processes");
+	return error;
+}
+
+static int park_khugepaged(struct live *live)
+{
+	const pid_t pid = live_thread_find("khugepaged");
+	char path[64];
+	int error;
+
+	live->thp.khugepaged_pid = pid;
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	live->thp.khugepaged = pid ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (live->thp.khugepaged < 0)
+		return live_fail(live, SIM_LIVE_EREFUSED, "there is no khugepaged");
+	error = live_thread_rest(live, live->thp.khugepaged, "khugepaged");
+	return error ? error : one_pass(live);
+}
+
+/* ---- the shrinker ---- */
+
+static int drop_caches(struct live *live)
+{
+	const int error = live_write_at(AT_FDCWD, "/proc/sys/vm/drop_caches", "2", 1);
+
+	return error ? live_fail(live, SIM_LIVE_EBROKEN, "drop_caches: %s", strerror(-error)) : 0;
+}
+
+int live_shrink(struct live *live, const struct sim_op *op, int64_t *result)
+{
+	char path[96];
+	int error = 0;
+
+	if (op->options & SIM_OPTION(all)) {
+		error = drop_caches(live);
+	} else if (live->thp.group < 0) {
+		return live_fail(live, SIM_LIVE_ESKIP, "shrink needs memory cgroups of version 1");
+	} else {
+		snprintf(path, sizeof(path), "%s/memory.force_empty", live->guard.group);
+		error = live_write_at(AT_FDCWD, path, "0", 1);
+		if (error)
+			error = live_fail(live, SIM_LIVE_EBROKEN, "%s: %s", path, strerror(-error));
+	}
+	*result = live_vmstat_splits(live);
+	return error;
+}
+
+/* ---- the huge zero folio ---- */
+
+static int free_huge_zero(struct live *live)
+{
+	char text[32];
+	const ssize_t length = pread(live->guard.lock, text, sizeof(text) - 1, 0);
+	int64_t now = 0;
+	int error;
+
+	text[length > 0 ? length : 0] = '\0';
+	live_vmstat_read(live, "thp_zero_page_alloc", &now);
+	if (strtoll(text, NULL, 10) == now)
+		return 0;
+	error = drop_caches(live);
+	if (error)
+		return error;
+	snprintf(text, sizeof(text), "%-20lld\n", (long long)now);
+	if (pwrite(live->guard.lock, text, strlen(text), 0) < 0)
+		return live_fail_errno(live, "the lock file");
+	return 0;
+}
+
+/* ---- begin and end ---- */
+
+static const struct {
+	const char *file;
+	uint64_t value;
+} defaults[] = {
+#define KNOB(name, file, value, min, max, parse, feature, unit, doc) { file, value },
+#include "ksmsim/knobs.def"
+};
+
+static void set_sizes(struct live *live)
+{
+	struct live_thp *thp = &live->thp;
+	unsigned order;
+	char path[64], text[128];
+	const char *word;
+
+	for (order = 2; order < KSMSIM_ORDERS && thp->nr_enabled < LIVE_SIZES; order++) {
+		const unsigned kib = (unsigned)LIVE_PAGE / 1024 << order;
+
+		snprintf(path, sizeof(path), "hugepages-%ukB/enabled", kib);
+		word = kib == HUGE / 1024 ? "inherit" : "never";
+		if (!live_read_at(thp->dir, path, text, sizeof(text)))
+			continue;
+		live_write_at(thp->dir, path, word, strlen(word));
+		snprintf(thp->enabled[thp->nr_enabled++], sizeof(thp->enabled[0]), "%.31s", path);
+	}
+}
+
+/* The knobs that are words: as in knobs.def. */
+static int set_defaults(struct live *live)
+{
+	static const char *const enabled = "madvise", *const defrag = "madvise";
+	const char *name;
+	uint64_t *own;
+	size_t i;
+
+	if (live_write_at(live->thp.dir, "enabled", enabled, strlen(enabled)))
+		return live_fail(live, SIM_LIVE_EREFUSED, "this kernel has no huge pages");
+	live_write_at(live->thp.dir, "defrag", defrag, strlen(defrag));
+	live_write_at(live->thp.dir, "hugepages-2048kB/shmem_enabled", "advise", 6);
+	for (i = 0; i < sizeof(defaults) / sizeof(*defaults); i++) {
+		if (!live_is_thp_file(defaults[i].file))
+			continue;
+		name = defaults[i].file + strlen(DIRECTORY);
+		own = own_value(live, name);
+		if (own)
+			*own = defaults[i].value;
+		else if (strcmp(name, "enabled") && strcmp(name, "defrag"))
+			live_write_number(live->thp.dir, name, defaults[i].value);
+	}
+	snprintf(live->thp.enabled[0], sizeof(live->thp.enabled[0]), "enabled");
+	live->thp.nr_enabled = 1;
+	set_sizes(live);
+	return 0;
+}
+
+int live_thp_start(struct live *live)
+{
+	char path[96];
+	int error;
+
+	live->thp.dir =
+		open("/sys/kernel/mm/transparent_hugepage", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (live->thp.dir < 0)
+		return live_fail(live, SIM_LIVE_EREFUSED, "this kernel has no huge pages");
+	if (live->guard.group[0]) {
+		snprintf(path, sizeof(path), "%s/cgroup.procs", live->guard.group);
+		live->thp.group = open(path, O_WRONLY | O_CLOEXEC);
+	}
+	error = set_defaults(live);
+	if (!error)
+		error = live_vmstat_start(live);
+	if (!error)
+		error = make_anchor(live);
+	if (!error)
+		error = park_khugepaged(live);
+	return error ? error : free_huge_zero(live);
+}
+
+void live_thp_end(struct live *live)
+{
+	disable_self(live, false);
+	if (live->thp.anchor)
+		munmap(live->thp.anchor, 2 * HUGE);
+	live_vmstat_end(live);
+	if (live->thp.khugepaged >= 0)
+		close(live->thp.khugepaged);
+	if (live->thp.group >= 0)
+		close(live->thp.group);
+	if (live->thp.dir >= 0)
+		close(live->thp.dir);
+}

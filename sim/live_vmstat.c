@@ -1,0 +1,184 @@
+/*
+ * live_vmstat.c - what the kernel counts for the whole machine.
+ *
+ * Huge pages have no counters of their own for a process or a group: those of
+ * /proc/vmstat and of transparent_hugepage/hugepages-<size>kB/stats are everybody's. So
+ * they are read right before and right after each operation, and what has been
+ * added in between is the scenario's; what others did while it waited is not.
+ * Levels (nr_anon) are changes since the beginning of the run in the same way.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "live_parts.h"
+
+#define TEXT_BYTES 16384u
+
+static const struct ksmsim_row *counter_row(size_t counter)
+{
+	size_t nr;
+
+	return &ksmsim_table_rows(KSMSIM_TABLE_COUNTERS, &nr)[counter];
+}
+
+/* ---- /proc/vmstat ---- */
+
+static size_t read_text(const struct live *live, char text[TEXT_BYTES])
+{
+	const ssize_t length = pread(live->vmstat.file, text, TEXT_BYTES - 1, 0);
+
+	text[length > 0 ? length : 0] = '\0';
+	return length > 0 ? (size_t)length : 0;
+}
+
+bool live_vmstat_read(const struct live *live, const char *name, int64_t *value)
+{
+	char text[TEXT_BYTES], key[64];
+
+	read_text(live, text);
+	snprintf(key, sizeof(key), "%s ", name);
+	return live_number_of(text, key, value);
+}
+
+static uint8_t row_of(const char *line)
+{
+	size_t i;
+
+	for (i = 0; i < KSMSIM_COUNT_NR; i++) {
+		const struct ksmsim_row *row = counter_row(i);
+		const size_t length = strlen(row->name);
+
+		if (!strcmp(row->file, "vmstat") && !strncmp(line, row->name, length) &&
+		    line[length] == ' ')
+			return (uint8_t)(i + 1);
+	}
+	return 0;
+}
+
+/* The lines of a kernel are always the same: which one is whose is found out once. */
+static void read_counters(struct live *live, int64_t values[KSMSIM_COUNT_NR])
+{
+	struct live_vmstat *v = &live->vmstat;
+	char text[TEXT_BYTES], *line = text, *end;
+	size_t at;
+
+	memset(values, 0, KSMSIM_COUNT_NR * sizeof(*values));
+	read_text(live, text);
+	for (at = 0; at < sizeof(v->rows) && (end = strchr(line, '\n')); at++, line = end + 1) {
+		if (!v->known)
+			v->rows[at] = row_of(line);
+		if (v->rows[at])
+			values[v->rows[at] - 1] = strtoll(strchr(line, ' '), NULL, 10);
+	}
+	v->known = true;
+}
+
+/* ---- statistics of each size ---- */
+
+static const char *const stat_names[] = {
+#define MTHP(name, feature, doc) #name,
+#include "ksmsim/mthp.def"
+};
+
+static void open_stats(struct live *live)
+{
+	char path[96];
+	unsigned stat, order;
+
+	for (stat = 0; stat < KSMSIM_MTHP_NR; stat++)
+		for (order = 2; order < KSMSIM_ORDERS; order++) {
+			snprintf(path, sizeof(path), "hugepages-%ukB/stats/%s",
+				 (unsigned)LIVE_PAGE / 1024 << order, stat_names[stat]);
+			live->vmstat.stats[stat][order] =
+				openat(live->thp.dir, path, O_RDONLY | O_CLOEXEC);
+		}
+}
+
+static int64_t read_stat(int fd)
+{
+	char text[32];
+	const ssize_t length = fd < 0 ? 0 : pread(fd, text, sizeof(text) - 1, 0);
+
+	text[length > 0 ? length : 0] = '\0';
+	return strtoll(text, NULL, 10);
+}
+
+static void read_stats(const struct live *live, struct sim_mthp *mthp)
+{
+	unsigned stat, order;
+
+	for (stat = 0; stat < KSMSIM_MTHP_NR; stat++)
+		for (order = 2; order < KSMSIM_ORDERS; order++)
+			mthp->value[stat][order] = read_stat(live->vmstat.stats[stat][order]);
+}
+
+int live_mthp(struct sim_backend *backend, struct sim_mthp *mthp)
+{
+	*mthp = ((const struct live *)(const void *)backend)->vmstat.mthp_sum;
+	return 0;
+}
+
+/* ---- around an operation ---- */
+
+void live_vmstat_before(struct live *live)
+{
+	read_counters(live, live->vmstat.before);
+	read_stats(live, &live->vmstat.mthp_before);
+}
+
+void live_vmstat_after(struct live *live)
+{
+	struct live_vmstat *v = &live->vmstat;
+	int64_t now[KSMSIM_COUNT_NR];
+	struct sim_mthp stats;
+	unsigned stat, order;
+	size_t i;
+
+	read_counters(live, now);
+	read_stats(live, &stats);
+	for (i = 0; i < KSMSIM_COUNT_NR; i++)
+		v->sum[i] += now[i] - v->before[i];
+	for (stat = 0; stat < KSMSIM_MTHP_NR; stat++)
+		for (order = 2; order < KSMSIM_ORDERS; order++)
+			v->mthp_sum.value[stat][order] +=
+				stats.value[stat][order] - v->mthp_before.value[stat][order];
+}
+
+int64_t live_vmstat_splits(struct live *live)
+{
+	int64_t splits = 0;
+	unsigned order;
+
+	for (order = 2; order < KSMSIM_ORDERS; order++)
+		splits += read_stat(live->vmstat.stats[KSMSIM_MTHP_split][order]) -
+			  live->vmstat.mthp_before.value[KSMSIM_MTHP_split][order];
+	return splits;
+}
+
+/* ---- begin and end ---- */
+
+int live_vmstat_start(struct live *live)
+{
+	live->vmstat.file = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
+	if (live->vmstat.file < 0)
+		return live_fail_errno(live, "/proc/vmstat");
+	open_stats(live);
+	return 0;
+}
+
+void live_vmstat_end(struct live *live)
+{
+	unsigned stat, order;
+
+	if (live->vmstat.file < 0)
+		return;
+	close(live->vmstat.file);
+	for (stat = 0; stat < KSMSIM_MTHP_NR; stat++)
+		for (order = 2; order < KSMSIM_ORDERS; order++)
+			if (live->vmstat.stats[stat][order] >= 0)
+				close(live->vmstat.stats[stat][order]);
+}
