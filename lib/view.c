@@ -253,12 +253,12 @@ int ksmsim_memory_get(struct ksmsim *sim, size_t index, struct ksmsim_memory *ou
 	ksm = &sim->ksm;
 
 	/* grows with the contents that there ever were, all else with what there is */
-	const uint64_t index = ks_contents_index_memory(&sim->sys.contents);
+	const uint64_t index_bytes = ks_contents_index_memory(&sim->sys.contents);
 	const struct ksmsim_memory parts[] = {
 		{ "page tables", ks_tables_memory(&sim->sys.tables) },
 		{ "frames", ks_frames_memory(&sim->sys.frames) },
-		{ "contents", ks_contents_memory(&sim->sys.contents) - index },
-		{ "content index", index },
+		{ "contents", ks_contents_memory(&sim->sys.contents) - index_bytes },
+		{ "content index", index_bytes },
 		{ "khugepaged", ks_pool_bytes(&sim->khugepaged.slots) },
 		{ "items", ks_pool_bytes(&ksm->segs) + ks_pool_bytes(&ksm->body1) +
 				   ks_pool_bytes(&ksm->body8) + ks_pool_bytes(&ksm->body_dense) },
