@@ -174,9 +174,14 @@ static void say_needed(struct doctor *d)
 	const int64_t left = p->target_ms - p->cpu_ms;
 	int64_t batch;
 
-	if (left <= sleep) {
+	if (left <= 0) {
 		doctor_say(d, "not to be had: the CPU time alone is %s, and there is one ksmd",
 			   sim_wait((uint64_t)p->cpu_ms).text);
+		return;
+	}
+	if (left <= sleep) {
+		doctor_say(d, "not to be had with this sleep_millisecs: one sleep is %s",
+			   sim_wait((uint64_t)sleep).text);
 		return;
 	}
 	batch = sleep ? p->visits / (left / sleep) + 1 : doctor_get(d, HOST_pages_to_scan);

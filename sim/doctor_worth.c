@@ -22,6 +22,12 @@ static int64_t bytes_of(const struct doctor *d, int64_t pages)
 	return pages * (int64_t)d->now->page;
 }
 
+/* Nothing can have merged yet. */
+static bool is_early(const struct doctor *d)
+{
+	return doctor_knows(d, HOST_full_scans) && doctor_get(d, HOST_full_scans) < 2;
+}
+
 /* ---- does it pay? ---- */
 
 /* Zero pages that no process has save nothing, whatever general_profit says. */
@@ -62,11 +68,10 @@ static void find_profit(struct doctor *d)
 {
 	const int64_t saved = really_saved(d),
 		      profit = bytes_of(d, saved) - d->items * DOCTOR_ITEM_BYTES;
-	const bool early = doctor_knows(d, HOST_full_scans) && doctor_get(d, HOST_full_scans) < 2;
 
 	if (!d->counted || (!d->items && !saved))
 		return;
-	if (profit <= 0 && early && !saved)
+	if (profit <= 0 && is_early(d))
 		return;
 	doctor_find(d, profit > 0 ? FINDING_pays : FINDING_does_not_pay);
 	say_worth(d, profit);
@@ -115,7 +120,7 @@ static void find_losers(struct doctor *d)
 		sum = sum < INT64_MIN / 2 ? sum : sum + one.profit;
 		nr++;
 	}
-	if (!nr)
+	if (!nr || is_early(d))
 		return;
 	doctor_find(d, FINDING_processes_lose);
 	for (i = 0; i < kept; i++)

@@ -471,6 +471,28 @@ static void a_target_below_the_cpu_time_is_out_of_reach(void **state)
 	says(w, FINDING_scan_slow, "not to be had: the CPU time alone is 5.0 s");
 }
 
+static void a_sleep_above_the_target_is_what_to_change(void **state)
+{
+	struct world *w = *state;
+
+	paste(w, "run:1\npages_to_scan:100\nsleep_millisecs:300000\n" CLASSES(0, 0, 1000, 0));
+	examine(w);
+	says(w, FINDING_scan_slow,
+	     "not to be had with this sleep_millisecs: one sleep is 5 min 0 s");
+}
+
+static void before_two_scans_nobody_is_blamed(void **state)
+{
+	struct world *w = *state;
+
+	paste(w, "run:1\nfull_scans:1\n" CLASSES(0, 0, 100,
+						 0) "ksm_rmap_items 100\nksm_merging_pages 0\n");
+	examine(w);
+	not_found(w, FINDING_processes_lose);
+	not_found(w, FINDING_does_not_pay);
+	not_found(w, FINDING_nothing_merges);
+}
+
 static void skipped_visits_shorten_the_scan(void **state)
 {
 	struct world *w = *state;
@@ -557,6 +579,58 @@ static void a_counter_that_falls_ends_the_comparison(void **state)
 
 /* ---- processes ---- */
 
+static void append_file(struct ksmsim *sim, char *text, size_t size, const char *file)
+{
+	const size_t used = strlen(text);
+	char value[64];
+	int64_t length;
+
+	assert_int_equal(ksmsim_sysfs_read(sim, file, value, sizeof(value), &length), 0);
+	if (length > 0)
+		snprintf(text + used, size - used, "/sys/kernel/mm/%s:%s", file, value);
+}
+
+/* The model's files add up to the byte; a doctor that sees otherwise is wrong. */
+static void the_files_of_the_model_add_up(void **state)
+{
+	const struct ksmsim_mmap req = { .length = 512 * 4096,
+					 .prot = KSMSIM_PROT_READ | KSMSIM_PROT_WRITE };
+	const struct ksmsim_content content = { .kind = KSMSIM_CONTENT_WORD, .value = 1 };
+	struct world *w = *state;
+	const struct ksmsim_row *rows;
+	char text[8192] = "";
+	struct ksmsim *sim;
+	uint32_t pid;
+	int64_t at;
+	size_t i, nr;
+
+	assert_int_equal(ksmsim_new(NULL, &sim), 0);
+	assert_int_equal(ksmsim_spawn(sim, &pid), 0);
+	assert_int_equal(ksmsim_mmap(sim, pid, &req, &at), 0);
+	assert_int_equal(ksmsim_fill(sim, pid, (uint64_t)at, 512, &content, NULL), 0);
+	assert_int_equal(
+		ksmsim_madvise(sim, pid, (uint64_t)at, req.length, KSMSIM_MADV_MERGEABLE, NULL), 0);
+	assert_int_equal(ksmsim_sysfs_write(sim, "ksm/run", "1", 1, NULL), 0);
+	assert_int_equal(ksmsim_run(sim, 2000000000), 0);
+	rows = ksmsim_table_rows(KSMSIM_TABLE_KNOBS, &nr);
+	for (i = 0; i < nr; i++)
+		if (!strncmp(rows[i].file, "ksm/", 4))
+			append_file(sim, text, sizeof(text), rows[i].file);
+	rows = ksmsim_table_rows(KSMSIM_TABLE_COUNTERS, &nr);
+	for (i = 0; i < nr; i++)
+		if (!strncmp(rows[i].file, "ksm/", 4))
+			append_file(sim, text, sizeof(text), rows[i].file);
+	ksmsim_free(sim);
+	paste(w, text);
+	w->first.quiet = true;
+	examine(w);
+	assert_false(doctor_objects(&w->doctor));
+	assert_int_equal(w->doctor.items, 512);
+	assert_int_equal(figure(w, FINDING_pays, "profit"),
+			 host_get(&w->first, HOST_general_profit));
+	assert_int_equal(figure(w, FINDING_chains, "dups"), 2);
+}
+
 static void smaps_and_ksm_stat_are_joined_and_compared(void **state)
 {
 	struct world *w = *state;
@@ -638,6 +712,8 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_full_scan_is_its_batches_with_a_sleep_each),
 	TEST(ksmds_own_time_is_better_than_the_table),
 	TEST(a_target_below_the_cpu_time_is_out_of_reach),
+	TEST(a_sleep_above_the_target_is_what_to_change),
+	TEST(before_two_scans_nobody_is_blamed),
 	TEST(skipped_visits_shorten_the_scan),
 	TEST(a_ksmd_that_visits_nothing_is_stuck),
 	TEST(a_ksmd_that_sleeps_longer_than_the_interval_is_not_stuck),
@@ -645,6 +721,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(an_interval_shorter_than_a_scan_is_no_reason_to_worry),
 	TEST(copies_between_two_readings_are_told_by_the_second),
 	TEST(a_counter_that_falls_ends_the_comparison),
+	TEST(the_files_of_the_model_add_up),
 	TEST(smaps_and_ksm_stat_are_joined_and_compared),
 	TEST(what_no_process_has_is_of_those_that_ended),
 	TEST(processes_that_cannot_be_read_are_counted),
