@@ -253,7 +253,7 @@ static char draw_page(struct mmworld *w, struct ks_pte pte)
 		return 'k';
 	if (pte.bits & KS_PTE(WRITE))
 		return 'w';
-	return ks_frame_test(frame, KS_FRAME_EXCLUSIVE) ? 'e' : 's';
+	return ks_page_exclusive(&w->sys.frames, pte.pfn) ? 'e' : 's';
 }
 
 void mmworld_expect_pages(struct mmworld *w, struct ks_mm *mm, const char *drawing)
