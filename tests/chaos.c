@@ -21,10 +21,11 @@ bool chaos_chance(struct chaos *chaos, uint32_t one_in)
 	return chaos_below(chaos, one_in) == 0;
 }
 
-struct chaos_window chaos_window_at(const struct chaos_process *process, unsigned i)
+struct chaos_window chaos_window_at(const struct chaos *chaos, const struct chaos_process *process,
+				    unsigned i)
 {
 	const struct chaos_window windows[CHAOS_WINDOWS] = {
-		{ CHAOS_BASE, 32 },
+		{ CHAOS_BASE, chaos->huge ? 1024 : 32 },
 		{ CHAOS_BASE + 504 * CHAOS_PAGE, 32 },		   /* two page tables */
 		{ CHAOS_BASE + (1u << 30) - 16 * CHAOS_PAGE, 32 }, /* and two tables above */
 		{ process->heap, 32 },
@@ -139,6 +140,12 @@ static int execute_mapping(struct chaos *chaos, struct chaos_op *op)
 		return ksmsim_mlock(sim, op->pid, op->vaddr, op->length, ret);
 	case CHAOS_MUNLOCK:
 		return ksmsim_munlock(sim, op->pid, op->vaddr, op->length, ret);
+	case CHAOS_THP_DISABLE:
+		return ksmsim_prctl_thp_disable(sim, op->pid, (enum ksmsim_thp_disable)op->flags,
+						ret);
+	case CHAOS_SPLIT:
+		return ksmsim_split(sim, op->pid, op->vaddr, op->length, op->flags,
+				    op->value ? (int64_t)op->value - 1 : -1, ret);
 	default:
 		if (op->flags == 2)
 			return ksmsim_prctl_merge_get(sim, op->pid, ret);
@@ -217,6 +224,12 @@ static int execute_machine(struct chaos *chaos, struct chaos_op *op)
 		return ksmsim_ksmd_cpu_add(sim, op->value);
 	case CHAOS_DRAIN:
 		return ksmsim_lru_drain(sim);
+	case CHAOS_SHRINK:
+		return ksmsim_shrink(sim, op->flags, &op->result);
+	case CHAOS_KHUGEPAGED:
+		return ksmsim_khugepaged(sim, op->flags, &op->result);
+	case CHAOS_POLICY:
+		return ksmsim_policy_choose(sim, op->text);
 	default:
 		return ksmsim_inject_failure(sim, (enum ksmsim_inject)op->flags, op->value);
 	}
@@ -269,7 +282,8 @@ static bool may_change_own(const struct chaos_op *op)
 {
 	switch (op->kind) {
 	case CHAOS_MADVISE:
-		return op->flags == KSMSIM_MADV_DONTNEED || op->flags == KSMSIM_MADV_FREE;
+		return op->flags == KSMSIM_MADV_DONTNEED || op->flags == KSMSIM_MADV_FREE ||
+		       op->flags == KSMSIM_MADV_GUARD_INSTALL;
 	case CHAOS_EXEC:
 	case CHAOS_MMAP:
 	case CHAOS_MUNMAP:
@@ -283,9 +297,15 @@ static bool may_change_own(const struct chaos_op *op)
 	}
 }
 
-static bool allowed(const struct chaos_op *op, bool own, struct chaos_page old,
+static bool allowed(const struct chaos *chaos, bool own, struct chaos_page old,
 		    struct chaos_page now)
 {
+	const struct chaos_op *op = &chaos->op;
+
+	/* khugepaged fills holes */
+	if (old.seen == CHAOS_NONE && now.seen == CHAOS_KNOWN && !own)
+		return (op->kind == CHAOS_KHUGEPAGED || op->kind == CHAOS_RUN) &&
+		       now.content == chaos->zero_checksum;
 	if (old.seen == CHAOS_KNOWN && now.seen == CHAOS_KNOWN)
 		return old.content == now.content;
 	/* reclaim drops pages that MADV_FREE gave up */
@@ -302,7 +322,7 @@ static void watch_process(struct chaos *chaos, struct chaos_process *process)
 	unsigned w, i, at = 0;
 
 	for (w = 0; w < CHAOS_WINDOWS; w++) {
-		const struct chaos_window window = chaos_window_at(process, w);
+		const struct chaos_window window = chaos_window_at(chaos, process, w);
 
 		for (i = 0; i < window.pages; i++, at++) {
 			const uint64_t vaddr = window.vaddr + i * CHAOS_PAGE;
@@ -314,7 +334,7 @@ static void watch_process(struct chaos *chaos, struct chaos_process *process)
 				continue;
 			if (born && (op->kind != CHAOS_FORK || now.seen == CHAOS_NONE))
 				continue;
-			if (!chaos->fault[0] && !allowed(op, own, old, now))
+			if (!chaos->fault[0] && !allowed(chaos, own, old, now))
 				snprintf(chaos->fault, sizeof(chaos->fault),
 					 "P%" PRIu32 " sees another page at 0x%" PRIx64
 					 ": %d %08" PRIx32 " was %d %08" PRIx32,
@@ -385,6 +405,7 @@ int chaos_begin(struct chaos *chaos, struct chaos_source source, const char *pro
 	*chaos = (struct chaos){ .source = source, .watch = watch, .zero_checksum = zero_checksum };
 	if (!config.profile)
 		config.profile = profiles[chaos_below(chaos, 4)];
+	chaos->huge = chaos_chance(chaos, 3);
 	config.nr_nodes = chaos->nr_nodes = 1 + chaos_below(chaos, 2);
 	chaos->profile = config.profile;
 	if (watch && !zero_checksum)

@@ -3,7 +3,9 @@
  *
  * A world is small (some 130 pages a process, a few processes), so that every
  * operation can be followed by ksmsim_check(), and dense in accidents: few
- * contents, ranges across the edges of page tables, chains, pins, swap.
+ * contents, ranges across the edges of page tables, chains, pins, swap. One in
+ * three is of huge pages: 4 MiB a process in which they may be, and whatever
+ * makes, shares, cuts, splits and collapses them.
  * Where the choices come from is the driver's business (a generator, or the
  * bytes of a fuzzer). Every operation can be printed as a line of a scenario.
  */
@@ -16,9 +18,9 @@
 
 #include "ksmsim.h"
 
-#define CHAOS_LINE 160u	 /* bytes of an operation as text */
-#define CHAOS_ALIVE 6u	 /* processes at a time */
-#define CHAOS_PAGES 160u /* pages of a process that are looked at */
+#define CHAOS_LINE 160u	  /* bytes of an operation as text */
+#define CHAOS_ALIVE 6u	  /* processes at a time */
+#define CHAOS_PAGES 1152u /* pages of a process that are looked at */
 
 struct chaos_source {
 	/* in [0, below); below is 1..65536 */
@@ -40,6 +42,8 @@ enum chaos_kind {
 	CHAOS_MLOCK,
 	CHAOS_MUNLOCK,
 	CHAOS_PRCTL,
+	CHAOS_THP_DISABLE,
+	CHAOS_SPLIT,
 	CHAOS_FILL,
 	CHAOS_POKE,
 	CHAOS_TOUCH,
@@ -58,6 +62,9 @@ enum chaos_kind {
 	CHAOS_CPU,
 	CHAOS_DRAIN,
 	CHAOS_INJECT,
+	CHAOS_SHRINK,
+	CHAOS_KHUGEPAGED,
+	CHAOS_POLICY,
 	CHAOS_KINDS
 };
 
@@ -92,6 +99,7 @@ struct chaos {
 	struct chaos_source source;
 	const char *profile;
 	unsigned nr_nodes;
+	bool huge;  /* a world of huge pages */
 	bool watch; /* compare what processes see before and after each operation */
 	struct chaos_process process[CHAOS_ALIVE];
 	unsigned nr_alive;

@@ -22,16 +22,44 @@ static const struct {
 	{ CHAOS_CPU, 2 },   { CHAOS_DRAIN, 4 },	   { CHAOS_INJECT, 4 },
 };
 
+/* On top, in worlds of huge pages. */
+static const struct {
+	enum chaos_kind kind;
+	unsigned weight;
+} huge_weights[] = {
+	{ CHAOS_THP_DISABLE, 3 }, { CHAOS_SPLIT, 8 },  { CHAOS_SHRINK, 10 },
+	{ CHAOS_KHUGEPAGED, 10 }, { CHAOS_POLICY, 2 }, { CHAOS_MADVISE, 50 },
+	{ CHAOS_KSM, 14 },
+};
+
 static enum chaos_kind draw_kind(struct chaos *chaos)
 {
 	unsigned total = 0, i, at;
 
 	for (i = 0; i < sizeof(weights) / sizeof(*weights); i++)
 		total += weights[i].weight;
+	for (i = 0; chaos->huge && i < sizeof(huge_weights) / sizeof(*huge_weights); i++)
+		total += huge_weights[i].weight;
 	at = chaos_below(chaos, total);
+	for (i = 0; chaos->huge && i < sizeof(huge_weights) / sizeof(*huge_weights); i++) {
+		if (at < huge_weights[i].weight)
+			return huge_weights[i].kind;
+		at -= huge_weights[i].weight;
+	}
 	for (i = 0; at >= weights[i].weight; i++)
 		at -= weights[i].weight;
 	return weights[i].kind;
+}
+
+/* Blocks, halves of them, and the sizes between; often all of it. */
+static void draw_huge_range(struct chaos *chaos, struct chaos_op *op)
+{
+	static const unsigned sizes[] = { 512, 512, 512, 1024, 256, 64, 16, 4 };
+	const unsigned pages = sizes[chaos_below(chaos, 8)];
+	const unsigned first = pages * chaos_below(chaos, 1024 / pages);
+
+	op->vaddr = CHAOS_BASE + first * CHAOS_PAGE;
+	op->length = pages * CHAOS_PAGE;
 }
 
 static void draw_range(struct chaos *chaos, const struct chaos_process *process,
@@ -39,10 +67,14 @@ static void draw_range(struct chaos *chaos, const struct chaos_process *process,
 {
 	const unsigned any = chaos_below(chaos, 2 * CHAOS_WINDOWS);
 	const struct chaos_window window =
-		chaos_window_at(process, any < CHAOS_WINDOWS ? any : any % 2);
+		chaos_window_at(chaos, process, any < CHAOS_WINDOWS ? any : any % 2);
 	const unsigned first = chaos_below(chaos, window.pages);
 	const unsigned most = window.pages - first;
 
+	if (chaos->huge && chaos_chance(chaos, 3)) {
+		draw_huge_range(chaos, op);
+		return;
+	}
 	op->vaddr = window.vaddr + first * CHAOS_PAGE;
 	op->length = (1 + chaos_below(chaos, chaos_chance(chaos, 3) || most < 6 ? most : 6)) *
 		     CHAOS_PAGE;
@@ -128,7 +160,7 @@ static void draw_mmap(struct chaos *chaos, const struct chaos_process *process, 
 	}
 	draw_range(chaos, process, op);
 	if (chaos_chance(chaos, 3))
-		op->length = 32 * CHAOS_PAGE;
+		op->length = (chaos->huge ? 512 : 32) * CHAOS_PAGE;
 	op->flags = chaos_chance(chaos, 6) ? 0 : KSMSIM_MAP_FIXED;
 	if (chaos_chance(chaos, 4))
 		op->flags |= extras[chaos_below(chaos, sizeof(extras) / sizeof(*extras))];
@@ -158,13 +190,14 @@ static void draw_mremap(struct chaos *chaos, const struct chaos_process *process
 static void draw_madvise(struct chaos *chaos, const struct chaos_process *process,
 			 struct chaos_op *op)
 {
-	if (chaos_chance(chaos, 3))
+	if (chaos_chance(chaos, 3) || (chaos->huge && chaos_chance(chaos, 2)))
 		op->flags = chaos_below(chaos, KSMSIM_MADV_NR);
 	else if (chaos_chance(chaos, 6))
 		op->flags = chaos_chance(chaos, 2) ? KSMSIM_MADV_DONTNEED : KSMSIM_MADV_UNMERGEABLE;
 	else
 		op->flags = KSMSIM_MADV_MERGEABLE;
-	if (op->flags == KSMSIM_MADV_POPULATE_READ || op->flags == KSMSIM_MADV_POPULATE_WRITE)
+	if (op->flags == KSMSIM_MADV_POPULATE_READ || op->flags == KSMSIM_MADV_POPULATE_WRITE ||
+	    op->flags == KSMSIM_MADV_GUARD_INSTALL)
 		draw_range(chaos, process, op);
 	else
 		draw_long_range(chaos, process, op);
@@ -203,10 +236,61 @@ static const struct {
 	{ "ksmsim/lru_drain", "1" },
 };
 
+static const struct {
+	const char *file, *text;
+} huge_writes[] = {
+	{ "transparent_hugepage/enabled", "always" },
+	{ "transparent_hugepage/enabled", "always" },
+	{ "transparent_hugepage/enabled", "madvise" },
+	{ "transparent_hugepage/enabled", "never" },
+	{ "transparent_hugepage/hugepages-2048kB/enabled", "inherit" },
+	{ "transparent_hugepage/hugepages-2048kB/enabled", "never" },
+	{ "transparent_hugepage/hugepages-64kB/enabled", "always" },
+	{ "transparent_hugepage/hugepages-64kB/enabled", "never" },
+	{ "transparent_hugepage/hugepages-16kB/enabled", "inherit" },
+	{ "transparent_hugepage/hugepages-16kB/enabled", "never" },
+	{ "transparent_hugepage/use_zero_page", "0" },
+	{ "transparent_hugepage/use_zero_page", "1" },
+	{ "transparent_hugepage/shrink_underused", "0" },
+	{ "transparent_hugepage/shrink_underused", "1" },
+	{ "transparent_hugepage/khugepaged/max_ptes_none", "511" },
+	{ "transparent_hugepage/khugepaged/max_ptes_none", "0" },
+	{ "transparent_hugepage/khugepaged/max_ptes_none", "409" },
+	{ "transparent_hugepage/khugepaged/max_ptes_shared", "0" },
+	{ "transparent_hugepage/khugepaged/max_ptes_shared", "256" },
+	{ "transparent_hugepage/khugepaged/max_ptes_swap", "0" },
+	{ "transparent_hugepage/khugepaged/max_ptes_swap", "64" },
+	{ "ksmsim/memory_pages", "6000" },
+	{ "ksmsim/memory_pages", "0" },
+	{ "ksmsim/fragmentation", "50" },
+	{ "ksmsim/fail_orders", "16" },
+	{ "ksmsim/fail_orders", "0" },
+};
+
+static const char *const policies[] = {
+	"split_min=1",
+	"split_min=3",
+	"split_min=never",
+	"zero_remap=all",
+	"zero_remap=none",
+	"zero_remap=gated",
+	"cow=pmd",
+	"cow=split",
+	"zero_remap=shrinker",
+	"zero_remap=not_for_ksm",
+};
+
 static void draw_knob(struct chaos *chaos, struct chaos_op *op)
 {
-	const uint32_t i = chaos_below(chaos, sizeof(writes) / sizeof(*writes));
+	uint32_t i;
 
+	if (chaos->huge && chaos_chance(chaos, 2)) {
+		i = chaos_below(chaos, sizeof(huge_writes) / sizeof(*huge_writes));
+		op->file = huge_writes[i].file;
+		op->text = huge_writes[i].text;
+		return;
+	}
+	i = chaos_below(chaos, sizeof(writes) / sizeof(*writes));
 	op->file = writes[i].file;
 	op->text = writes[i].text;
 }
@@ -276,6 +360,16 @@ static void draw_of_process(struct chaos *chaos, struct chaos_op *op)
 	case CHAOS_PRCTL:
 		op->flags = chaos_below(chaos, 3);
 		break;
+	case CHAOS_THP_DISABLE:
+		op->flags = chaos_chance(chaos, 2) ? 0 : chaos_below(chaos, 3);
+		break;
+	case CHAOS_SPLIT:
+		draw_range(chaos, process, op);
+		op->flags = chaos_chance(chaos, 2) ? 0 : chaos_below(chaos, 10);
+		op->value = chaos_chance(chaos, 3)
+				    ? 1 + chaos_below(chaos, (uint32_t)(op->length / CHAOS_PAGE))
+				    : 0;
+		break;
 	case CHAOS_NODE:
 		op->flags = chaos_below(chaos, chaos->nr_nodes);
 		break;
@@ -311,6 +405,13 @@ static void draw_of_machine(struct chaos *chaos, struct chaos_op *op)
 		op->flags = chaos_below(chaos, KSMSIM_INJECT_NR);
 		op->value = 1 + chaos_below(chaos, 3);
 		break;
+	case CHAOS_SHRINK:
+	case CHAOS_KHUGEPAGED:
+		op->flags = chaos_below(chaos, 2);
+		break;
+	case CHAOS_POLICY:
+		op->text = policies[chaos_below(chaos, sizeof(policies) / sizeof(*policies))];
+		break;
 	default:
 		break;
 	}
@@ -327,10 +428,15 @@ static bool choose_furniture(struct chaos *chaos, struct chaos_op *op)
 	chaos->furniture++;
 	*op = (struct chaos_op){ .kind = step < 2 ? CHAOS_MMAP : CHAOS_MADVISE,
 				 .pid = process->pid,
-				 .vaddr = chaos_window_at(process, step % 2).vaddr,
-				 .length = 32 * CHAOS_PAGE,
+				 .vaddr = chaos_window_at(chaos, process, step % 2).vaddr,
+				 .length = (chaos->huge ? 1024 : 32) * CHAOS_PAGE,
 				 .prot = KSMSIM_PROT_READ | KSMSIM_PROT_WRITE,
 				 .flags = KSMSIM_MAP_FIXED };
+	if (chaos->huge && step == 1) {
+		op->vaddr = CHAOS_BASE;
+		op->kind = CHAOS_MADVISE;
+		op->flags = KSMSIM_MADV_HUGEPAGE;
+	}
 	if (step == 2) {
 		op->length = UINT64_C(1) << 30;
 		op->flags = KSMSIM_MADV_MERGEABLE;

@@ -17,7 +17,8 @@ struct chaos_window {
 	unsigned pages;
 };
 
-struct chaos_window chaos_window_at(const struct chaos_process *process, unsigned i);
+struct chaos_window chaos_window_at(const struct chaos *chaos, const struct chaos_process *process,
+				    unsigned i);
 /* NULL if it does not live */
 struct chaos_process *chaos_process_of(struct chaos *chaos, uint32_t pid);
 uint32_t chaos_below(struct chaos *chaos, uint32_t nr);

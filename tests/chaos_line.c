@@ -72,6 +72,7 @@ static void print_rest(const struct chaos_op *op, const char *range, char *rest,
 {
 	static const char *const pins[] = { "get", "write", "read", "held" };
 	static const char *const prctls[] = { "on", "off", "get" };
+	static const char *const disables[] = { "off", "all", "except_advised" };
 	char content[48];
 
 	print_content(&op->content, content, sizeof(content));
@@ -112,8 +113,23 @@ static void print_rest(const struct chaos_op *op, const char *range, char *rest,
 	case CHAOS_SWAPOUT:
 		snprintf(rest, size, " %s%s", range, op->flags ? " cached" : "");
 		break;
+	case CHAOS_THP_DISABLE:
+		snprintf(rest, size, " %s", disables[op->flags]);
+		break;
+	case CHAOS_SPLIT:
+		snprintf(rest, size, " %s order=%u", range, op->flags);
+		if (op->value)
+			snprintf(rest, size, " %s order=%u page=%" PRIu64, range, op->flags,
+				 op->value - 1);
+		break;
+	case CHAOS_SHRINK:
+		snprintf(rest, size, "%s", op->flags ? " all" : "");
+		break;
+	case CHAOS_POLICY:
+		snprintf(rest, size, " %s", op->text);
+		break;
 	case CHAOS_KSM:
-		snprintf(rest, size, " %s %s", strchr(op->file, '/') + 1, op->text);
+		snprintf(rest, size, " %s %s", op->file, op->text);
 		break;
 	case CHAOS_STEP:
 		snprintf(rest, size, " %" PRIu64, op->value);
@@ -136,10 +152,12 @@ static void print_rest(const struct chaos_op *op, const char *range, char *rest,
 void chaos_print(const struct chaos_op *op, char *line, size_t size)
 {
 	static const char *const names[CHAOS_KINDS] = {
-		"proc", "exit",	   "fork",  "exec",    "mmap",	  "munmap",  "mprotect", "mremap",
-		"brk",	"madvise", "mlock", "munlock", "prctl",	  "fill",    "poke",	 "touch",
-		"read", "check",   "pin",   "unpin",   "node",	  "migrate", "swapout",	 "ksm",
-		"step", "scan",	   "run",   "advance", "ksmdcpu", "drain",   "inject",
+		"proc",	    "exit",	  "fork",   "exec",    "mmap",	     "munmap",
+		"mprotect", "mremap",	  "brk",    "madvise", "mlock",	     "munlock",
+		"prctl",    "thpdisable", "split",  "fill",    "poke",	     "touch",
+		"read",	    "check",	  "pin",    "unpin",   "node",	     "migrate",
+		"swapout",  "ksm",	  "step",   "scan",    "run",	     "advance",
+		"ksmdcpu",  "drain",	  "inject", "shrink",  "khugepaged", "policy",
 	};
 	const bool odd = (op->length & (CHAOS_PAGE - 1)) != 0;
 	char range[64], rest[120] = "", who[16] = "";
