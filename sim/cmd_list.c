@@ -61,6 +61,16 @@ static const struct ksmsim_row *allocations(size_t *nr)
 	return ksmsim_table_rows(KSMSIM_TABLE_INJECT, nr);
 }
 
+static const struct ksmsim_row *mthp(size_t *nr)
+{
+	return ksmsim_table_rows(KSMSIM_TABLE_MTHP, nr);
+}
+
+static const struct ksmsim_row *policies(size_t *nr)
+{
+	return ksmsim_table_rows(KSMSIM_TABLE_POLICIES, nr);
+}
+
 static const struct list {
 	const char *name;
 	const struct ksmsim_row *(*rows)(size_t *nr);
@@ -70,11 +80,13 @@ static const struct list {
 	{ "features", features, "behaviours that differ between kernels" },
 	{ "knobs", knobs, "tunables" },
 	{ "counters", counters, "figures of the machine" },
+	{ "mthp", mthp, "statistics of large folios of one size" },
 	{ "figures", sim_figures, "figures of a process" },
 	{ "events", events, "tracepoints" },
 	{ "costs", costs, "modelled times" },
 	{ "advices", advices, "what madvise understands" },
 	{ "operations", sim_operations, "what a scenario can do" },
+	{ "policies", policies, "rules other than the kernel's" },
 	{ "allocations", allocations, "what inject can make fail" },
 	{ "geometries", geometries, "page-table shapes" },
 	{ "findings", sim_findings, "what doctor can find" },

@@ -30,6 +30,7 @@ enum {
 	OPTION_JSON,
 	OPTION_TRACE,
 	OPTION_CHECK,
+	OPTION_MAP,
 	OPTION_QUIET,
 	OPTION_LUA_LIMIT,
 	OPTION_HELP,
@@ -48,6 +49,7 @@ static const struct cli_option options[] = {
 	[OPTION_JSON] = { "--json", NULL, "observations as JSON lines instead of the report" },
 	[OPTION_TRACE] = { "--trace", "FILE", "write the events in ftrace's text form" },
 	[OPTION_CHECK] = { "--check", NULL, "test every invariant after each operation" },
+	[OPTION_MAP] = { "--map", "P:RANGE", "draw these pages of a process at the end" },
 	[OPTION_QUIET] = { "--quiet", NULL, "no report and no echo" },
 	[OPTION_LUA_LIMIT] = { "--lua-limit", "N",
 			       "instructions that a Lua scenario may run "
@@ -64,6 +66,8 @@ struct settings {
 struct command {
 	struct sim_options sim;
 	struct settings knobs, features, costs;
+	const char **maps; /* nr_maps */
+	size_t nr_maps;
 	struct sim_mem mem;
 	struct sim_costs table; /* --costs */
 	const char *file, *trace_path, *costs_path;
@@ -127,6 +131,11 @@ static int take_option(struct command *command, int option, const char *value)
 	case OPTION_CHECK:
 		sim->check = true;
 		return 0;
+	case OPTION_MAP:
+		if (!strchr(value, ':'))
+			return cli_error("--map: '%s' is not PROCESS:RANGE", value);
+		command->maps[command->nr_maps++] = value;
+		return 0;
 	case OPTION_QUIET:
 		command->quiet = true;
 		return 0;
@@ -162,6 +171,8 @@ static int take_arguments(struct command *command, int argc, char **argv)
 	}
 	if (!status && !command->file && !command->help)
 		status = cli_error("run needs a file; see ksmsim run --help");
+	if (!status && command->json && command->nr_maps)
+		status = cli_error("--map draws where --json writes its observations");
 	return status;
 }
 
@@ -176,7 +187,8 @@ static bool make_room(struct command *command, int argc, char **argv)
 	command->strings = malloc(bytes);
 	for (i = 0; i < 3; i++)
 		all[i]->list = calloc((size_t)argc + 1, sizeof(*all[i]->list));
-	return command->strings && all[0]->list && all[1]->list && all[2]->list;
+	command->maps = calloc((size_t)argc + 1, sizeof(*command->maps));
+	return command->strings && command->maps && all[0]->list && all[1]->list && all[2]->list;
 }
 
 /* A line on the terminal, a few times a second. */
@@ -211,6 +223,7 @@ static void set_outputs(struct command *command)
 	sim->nr_costs = command->costs_path ? command->table.nr : command->costs.nr;
 	sim->json = command->json ? stdout : NULL;
 	sim->echo = command->json || command->quiet ? NULL : stdout;
+	sim->map = command->nr_maps ? stdout : sim->echo;
 	sim->trace = command->trace.file;
 	sim->log = stderr;
 	command->on_terminal = isatty(STDERR_FILENO) && !command->quiet;
@@ -230,6 +243,22 @@ static int run_stream(struct sim_run *run, FILE *in, const char *path)
 	return sim_run_lines(run, in, path);
 }
 
+/* P:RANGE is the operation "map P RANGE". */
+static int draw_maps(const struct command *command, struct sim_run *run)
+{
+	char text[256];
+	size_t i;
+	int error = 0;
+
+	for (i = 0; !error && i < command->nr_maps; i++) {
+		const char *place = command->maps[i], *colon = strchr(place, ':');
+
+		snprintf(text, sizeof(text), "map %.*s %s", (int)(colon - place), place, colon + 1);
+		error = sim_run_line(run, "--map", 1, text, strlen(text));
+	}
+	return error;
+}
+
 static int run_file(struct command *command, FILE *in)
 {
 	struct sim_run *run;
@@ -241,6 +270,8 @@ static int run_file(struct command *command, FILE *in)
 	error = run_stream(run, in, !strcmp(command->file, "-") ? "stdin" : command->file);
 	if (command->on_terminal)
 		fputs("\r\033[K", stderr);
+	if (!error)
+		error = draw_maps(command, run);
 	if (!error)
 		error = sim_run_end(run);
 	if (!error && !command->json && !command->quiet)
@@ -351,6 +382,7 @@ int cmd_run(int argc, char **argv)
 	if (room && !status)
 		status = command.help ? print_help() : run_command(&command);
 	free(command.strings);
+	free(command.maps);
 	free(command.knobs.list);
 	free(command.features.list);
 	free(command.costs.list);

@@ -393,7 +393,7 @@ int sim_observe_op(struct sim_run *run, const struct sim_op *op, const bool *hel
 		error = put(line, "held", json_boolean(*held), error);
 		if (!*held)
 			error = put(line, "seen", json_string(sim_buf_text(&run->failure)), error);
-	} else if (op->id != SIM_OP_echo) {
+	} else if (op->id != SIM_OP_echo && op->id != SIM_OP_map) {
 		error = put_result(run, line, error);
 		if (!error)
 			error = put_counters(run, line, false);

@@ -619,10 +619,11 @@ static int check_op(struct parse *p)
 	struct sim_op *op = p->op;
 	const uint64_t page = p->run->world.page;
 	const struct sim_region *region = NULL;
-	const bool by_page =
-		op->id == SIM_OP_fill || op->id == SIM_OP_poke || op->id == SIM_OP_touch ||
-		op->id == SIM_OP_read || op->id == SIM_OP_check || op->id == SIM_OP_pin ||
-		op->id == SIM_OP_unpin || op->id == SIM_OP_migrate || op->id == SIM_OP_swapout;
+	const bool by_page = op->id == SIM_OP_fill || op->id == SIM_OP_poke ||
+			     op->id == SIM_OP_touch || op->id == SIM_OP_read ||
+			     op->id == SIM_OP_check || op->id == SIM_OP_pin ||
+			     op->id == SIM_OP_unpin || op->id == SIM_OP_migrate ||
+			     op->id == SIM_OP_swapout || op->id == SIM_OP_map;
 
 	if (op->id == SIM_OP_mmap)
 		region = sim_world_region(&p->run->world, op->process, p->line->words[2]);

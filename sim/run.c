@@ -343,6 +343,8 @@ static int execute(struct sim_run *run, struct sim_op *op, bool *held)
 		return change_machine(run, op);
 	case SIM_OP_expect:
 		return run_expect(run, op, held);
+	case SIM_OP_map:
+		return sim_map(run, op);
 	case SIM_OP_echo:
 		if (run->options.echo)
 			fprintf(run->options.echo, "%s\n", op->text);

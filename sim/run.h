@@ -65,6 +65,9 @@ int sim_run_text(struct sim_run *run, const char *name, unsigned long line, cons
 /* 0, or the refusal of run->cut, whose operation is @op. */
 int sim_limits_check(struct sim_run *run, const struct sim_op *op);
 
+/* map.c: draws the range of @op on options.map */
+int sim_map(struct sim_run *run, const struct sim_op *op);
+
 /* expect.c: @op: an expectation. 0 also if it does not hold. */
 int sim_expect(struct sim_run *run, const struct sim_op *op, bool *held);
 

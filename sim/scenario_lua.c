@@ -290,11 +290,16 @@ static int look_counter(lua_State *lua)
 	const enum ksmsim_table table = KSMSIM_TABLE_COUNTERS;
 	const struct sim_word word = word_at(lua, 1);
 	const unsigned counter = sim_counter_of(word);
+	struct sim_mthp mthp = { 0 };
+	unsigned stat, order;
 	const char *guess;
 	int64_t value = 0;
 	int error = 0;
 
-	if (counter == KSMSIM_COUNT_NR) {
+	if (sim_mthp_find(run->world.page, word, &stat, &order) && run->backend->ops->mthp) {
+		error = run->backend->ops->mthp(run->backend, &mthp);
+		value = mthp.value[stat][order];
+	} else if (counter == KSMSIM_COUNT_NR) {
 		guess = sim_nearest(word.text, word.length, sim_table_name, &table);
 		sim_refuse(run, NULL, "unknown counter '%.*s'%s%s", SIM_WORD_ARG(word),
 			   guess ? "; did you mean " : "", guess ? guess : "");
@@ -388,11 +393,9 @@ static int look_page(lua_State *lua)
 	    sim_range_parse(run, process, word_at(lua, 2), &range))
 		return raise(lua);
 	error = run->backend->ops->page(run->backend, process, range.vaddr, &page);
-	if (error) {
-		sim_fail(run, error);
+	if (error && sim_fail(run, error))
 		return raise(lua);
-	}
-	lua_createtable(lua, 0, 10);
+	lua_createtable(lua, 0, 12);
 	lua_pushstring(lua, sim_state_name(NULL, page.state));
 	lua_setfield(lua, -2, "state");
 	set_integer(lua, "pfn", page.pfn);
@@ -400,9 +403,12 @@ static int look_page(lua_State *lua)
 	set_integer(lua, "refs", page.refs);
 	set_integer(lua, "node", page.node);
 	set_integer(lua, "checksum", page.checksum);
+	set_integer(lua, "order", page.order);
 	set_boolean(lua, "writable", page.writable);
 	set_boolean(lua, "dirty", page.dirty);
 	set_boolean(lua, "has_item", page.has_item);
+	set_boolean(lua, "pmd_mapped", page.pmd_mapped);
+	set_boolean(lua, "huge_zero", page.huge_zero);
 	return 1;
 }
 

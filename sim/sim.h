@@ -70,6 +70,7 @@ struct sim_options {
 	void *observe_self;
 	const struct sim_blind *blind;		  /* what else not to observe; or NULL */
 	FILE *echo;				  /* what `echo` prints; NULL: nowhere */
+	FILE *map;				  /* what `map` draws; NULL: nowhere */
 	FILE *trace;				  /* events in ftrace's text form; NULL: none */
 	FILE *log;				  /* failed expectations; NULL: nowhere */
 	const struct ksmsim_allocator *allocator; /* of the model and of the run; NULL: built-in */
