@@ -236,7 +236,7 @@ static unsigned nr_present(const struct ks_collapse *c, unsigned first, unsigned
 	unsigned nr = 0;
 
 	for (unsigned slot = first; slot < first + (1u << order); slot++)
-		nr += c->present[slot / 64] >> (slot % 64) & 1;
+		nr += (unsigned)(c->present[slot / 64] >> (slot % 64) & 1);
 	return nr;
 }
 
