@@ -7,9 +7,11 @@
  * partner are counted first, and fewer than the number leave it whole. 0 and 1
  * are the kernel's rule; with never only what is small already is merged.
  *
- * What could surprise: while nothing has been merged yet, the pages that a folio
- * could be merged with must be in the unstable tree, so a pair of folios is found
- * when the second one is visited.
+ * What could surprise: partners count that are in the trees now. A pair of folios
+ * is found when the second one is visited, all of the first being in the unstable
+ * tree by then. But small pages that are visited after the folio come one at a
+ * time, each in vain, and are in no tree afterwards: for them a folio is never
+ * worth more than the KSM pages that it equals, and one.
  */
 #include "policy.h"
 

@@ -5,7 +5,6 @@
  * them is said in each test. Figures are changes since the blocks were filled.
  */
 #include "ksmworld.h"
-#include "thp.h"
 
 #define BLOCK 512u
 #define X 0u
@@ -577,7 +576,7 @@ static void twin_op(struct twin *t)
 			set(w, "ksm/use_zero_pages", what % 2 ? "1" : "0");
 	else
 		for (ALL(t, w))
-			ks_shrink_deferred(&w->sim->sys);
+			good(ksmsim_shrink(w->sim, true, NULL));
 }
 
 static uint64_t hash(struct world *w)
