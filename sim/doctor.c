@@ -214,7 +214,10 @@ static void find_nobody(struct doctor *d)
 {
 	const int64_t offering = count_offering(d);
 
-	if (!d->counted || d->items || (offering < 0 && !doctor_is(d, HOST_run, 1)))
+	if (!d->counted || d->items)
+		return;
+	/* a ksmd at rest has no records of newcomers, so then it is up to the processes */
+	if (!doctor_is(d, HOST_run, 1) && (offering < 0 || (!offering && d->now->unreadable)))
 		return;
 	if (offering > 0) {
 		if (!doctor_runs(d))

@@ -55,6 +55,10 @@ static void say_worth(struct doctor *d, int64_t profit)
 	if (saved > 0)
 		doctor_say(d, "items for each saved page: %s; it pays below %" PRId64,
 			   sim_hundredths((uint64_t)ratio).text, page / DOCTOR_ITEM_BYTES);
+	if (doctor_get(d, HOST_ksm_zero_pages) > 0 && !d->now->all_processes)
+		doctor_say(
+			d,
+			"(whether processes have the zero pages shows only on the host, to root)");
 	if (total && profit > 0)
 		doctor_say(d, "of the memory of this host: %s %%",
 			   sim_hundredths((uint64_t)(doctor_times(profit / 1024, 10000) / total))

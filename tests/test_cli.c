@@ -352,7 +352,8 @@ static void lists_and_help_are_there(void **state)
 {
 	static const char *const names[] = { "profiles",   "features",	 "knobs",	"counters",
 					     "figures",	   "events",	 "costs",	"advices",
-					     "operations", "geometries", "allocations", "errors" };
+					     "operations", "geometries", "allocations", "findings",
+					     "errors" };
 	struct place *place = *state;
 	char arguments[64];
 	size_t i;

@@ -246,6 +246,7 @@ static void zero_pages_count_as_saved(void **state)
 		 "ksm_zero_pages:50\ngeneral_profit:208768\n");
 	examine(w);
 	assert_int_equal(figure(w, FINDING_pays, "profit"), 51 * 4096 - 2 * 64);
+	says(w, FINDING_pays, "only on the host, to root");
 	not_found(w, FINDING_profit_differs);
 }
 
@@ -682,6 +683,21 @@ static void processes_that_cannot_be_read_are_counted(void **state)
 	says(w, FINDING_unreadable, "read: 4, not readable: 3");
 }
 
+static void of_a_ksmd_at_rest_only_all_processes_tell_that_nobody_offers(void **state)
+{
+	struct world *w = *state;
+
+	paste(w, "run:0\n" CLASSES(0, 0, 0, 0));
+	w->first.looked_at = 4;
+	w->first.unreadable = 1;
+	examine(w);
+	not_found(w, FINDING_nobody);
+	doctor_free(&w->doctor);
+	w->first.unreadable = 0;
+	examine(w);
+	says(w, FINDING_nobody, "processes read: 4");
+}
+
 static void every_row_of_the_table_was_found_by_some_test(void **state)
 {
 	const struct ksmsim_row *rows;
@@ -725,6 +741,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(smaps_and_ksm_stat_are_joined_and_compared),
 	TEST(what_no_process_has_is_of_those_that_ended),
 	TEST(processes_that_cannot_be_read_are_counted),
+	TEST(of_a_ksmd_at_rest_only_all_processes_tell_that_nobody_offers),
 	TEST(every_row_of_the_table_was_found_by_some_test),
 };
 

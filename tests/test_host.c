@@ -277,6 +277,27 @@ static void a_host_is_read_from_its_files(void **state)
 	assert_int_equal(host_get(&w->first, HOST_ksmd_cpu_ns), 8000000);
 }
 
+/* A directory gives what the files of a process give that ends: an error of read. */
+static void a_process_that_ends_meanwhile_is_left_out(void **state)
+{
+	struct world *w = *state;
+	char root[] = "/tmp/ksmsim-doctor-XXXXXX";
+
+	assert_non_null(mkdtemp(root));
+	make_host(root);
+	put(root, "proc/55/comm", "gone\n");
+	put(root, "proc/55/ksm_stat/x", "");
+	put(root, "proc/56/comm", "half\n");
+	put(root, "proc/56/ksm_stat", "ksm_rmap_items 3\nksm_mergeable: yes\n");
+	put(root, "proc/56/smaps/x", "");
+	if (host_read(&w->first, root, w->why, sizeof(w->why)))
+		fail_msg("%s", w->why);
+	remove_all(root);
+	assert_int_equal(w->first.nr_processes, 2);
+	assert_string_equal(w->first.processes[0].name, "56 (half)");
+	assert_false(w->first.processes[0].figures.known[HOST_smaps_anon_kb]);
+}
+
 static void a_host_without_the_directory_has_no_ksm(void **state)
 {
 	struct world *w = *state;
@@ -337,6 +358,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(names_in_messages_are_short_and_text),
 	TEST(mails_and_directories_around_the_names_do_no_harm),
 	TEST(a_host_is_read_from_its_files),
+	TEST(a_process_that_ends_meanwhile_is_left_out),
 	TEST(a_host_without_the_directory_has_no_ksm),
 	TEST(files_that_no_kernel_writes_are_an_error),
 	TEST(this_host_reads_like_its_paste),
