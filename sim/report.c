@@ -85,6 +85,29 @@ static const char *unit_of(const char *unit)
 	return unit;
 }
 
+/* Statistics of large folios that are not 0. */
+static int print_mthp(struct table *t)
+{
+	struct sim_run *run = t->run;
+	struct sim_mthp seen = { 0 };
+	size_t nr;
+	const struct ksmsim_row *rows = ksmsim_table_rows(KSMSIM_TABLE_MTHP, &nr);
+	const int error =
+		run->backend->ops->mthp ? run->backend->ops->mthp(run->backend, &seen) : 0;
+	char name[64], text[40];
+
+	for (unsigned order = 0; !error && order < KSMSIM_ORDERS; order++) {
+		for (unsigned stat = 0; stat < nr; stat++) {
+			if (!seen.value[stat][order])
+				continue;
+			sim_mthp_name(run->world.page, stat, order, name, sizeof(name));
+			fprintf(t->out, "  %-36s %8s %-5s  %s\n", name,
+				sim_grouped(text, seen.value[stat][order]), "", rows[stat].doc);
+		}
+	}
+	return error;
+}
+
 static int print_counters(struct table *t)
 {
 	struct sim_run *run = t->run;
@@ -108,7 +131,7 @@ static int print_counters(struct table *t)
 			fprintf(t->out, "  %-24s %20s %-5s  %s\n", rows[i].name,
 				sim_grouped(text, value), unit_of(rows[i].unit), rows[i].doc);
 	}
-	return 0;
+	return print_mthp(t);
 }
 
 static int print_savings(struct table *t)
