@@ -139,28 +139,6 @@ static enum ks_fault_result fault_on_hole(struct fault *f)
 
 /* ---- a page that may not be written ---- */
 
-/* The copied page loses this mapping. */
-static void leave_page(struct fault *f, struct ks_pte old)
-{
-	struct ks_system *sys = f->sys;
-	struct ks_frames *frames = &sys->frames;
-	const bool locked = f->vma->flags & KS_VM_LOCKED && ks_pte_is_anon(old);
-
-	if (!ks_pte_is_anon(old) || !ks_pfn_is_large(frames, old.pfn)) {
-		if (locked)
-			ks_lru_mlock(sys->env, frames, old.pfn);
-		ks_pte_gone(sys, f->mm, old);
-		return;
-	}
-	/* 6.1 does not unlock a large folio by one of its PTEs */
-	if (locked && sys->env->feature[KS_FEAT_zap_batched]) {
-		ks_folio_flag(ks_folio_of(frames, old.pfn), KS_FOLIO_MLOCKED, false);
-		ks_lru_add_large(sys->env, frames, true);
-	}
-	f->mm->rss_anon--;
-	ks_folio_unmap_ptes(sys->env, frames, old.pfn, 1, f->mm->id);
-}
-
 static enum ks_fault_result copy_page(struct fault *f)
 {
 	struct ks_system *sys = f->sys;
@@ -176,7 +154,9 @@ static enum ks_fault_result copy_page(struct fault *f)
 		ks_count(sys->env, KSMSIM_COUNT_cow_ksm, 1);
 	ks_cost(sys->env, from_ksm ? KS_COST_fault_cow_ksm : KS_COST_fault_cow);
 	set_pte(f, pfn, owned_bits(f));
-	leave_page(f, old);
+	if (f->vma->flags & KS_VM_LOCKED && ks_pte_is_anon(old))
+		ks_lru_munlock(sys->env, &sys->frames, old.pfn, false);
+	ks_pte_gone(sys, f->mm, old);
 	return KS_FAULT_DONE;
 }
 

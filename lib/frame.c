@@ -293,6 +293,18 @@ void ks_lru_mlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 		drain_mlock(env, frames);
 }
 
+void ks_lru_munlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, bool pmd)
+{
+	struct ks_folio *folio = ks_folio_of(frames, pfn);
+
+	if (!folio) {
+		ks_lru_mlock(env, frames, pfn);
+	} else if (pmd || env->feature[KS_FEAT_zap_batched]) {
+		ks_folio_flag(folio, KS_FOLIO_MLOCKED, false);
+		ks_lru_add_large(env, frames, true);
+	}
+}
+
 void ks_lru_mlock_new(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 {
 	batch_add(env, &frames->mlock, (uint64_t)pfn << 1 | 1);
@@ -303,7 +315,8 @@ void ks_lru_mlock_new(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 
 void ks_lru_putback(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 {
-	if (pfn == KS_PFN_ZERO || ks_frame(frames, pfn)->meta & (KS_FRAME_LRU_BATCH | KS_FRAME_LARGE))
+	if (pfn == KS_PFN_ZERO ||
+	    ks_frame(frames, pfn)->meta & (KS_FRAME_LRU_BATCH | KS_FRAME_LARGE))
 		return;
 	lru_reserve(env, frames);
 	lru_add(env, frames, pfn);

@@ -171,9 +171,12 @@ bool ks_frame_live(const struct ks_frames *frames, ks_pfn pfn);
 /* the content changes in place; the caller's reference of @cid moves in, the old one is put */
 void ks_frame_set_content(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, ks_cid cid);
 /* An entry of a locked VMA begins to map the frame, or is about to end it: it waits in the mlock
- * batch. Models: mlock_folio(), munlock_folio(). */
+ * batch. Not for pages of large folios. Models: mlock_folio(), munlock_folio(). */
 void ks_lru_mlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
-/* The same for a frame made for a locked VMA, instead of the LRU add batch: mlock_new_folio() */
+/* What is about to end is an entry: of a PMD, or of a page. Any entry that ends unlocks a large
+ * folio, which waits in no batch; before 6.7 only that of a PMD. */
+void ks_lru_munlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, bool pmd);
+/* The same as ks_lru_mlock() for a frame made for a locked VMA, instead of the LRU add batch: mlock_new_folio() */
 void ks_lru_mlock_new(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
 /* A page that was taken off its LRU list goes back to it by way of the LRU add batch:
  * folio_putback_lru(). */

@@ -133,6 +133,5 @@ void ks_zap_pmd(struct ks_system *sys, struct ks_mm *mm, struct ks_leaf *leaf)
 		return;
 	mm->rss_anon -= ks_pmd_pages(sys);
 	mm->nr_anon_pmds--;
-	ks_folio_flag(ks_folio(&sys->frames, id), KS_FOLIO_MLOCKED, false);
 	ks_folio_unmap_pmd(sys->env, &sys->frames, id, mm->id);
 }

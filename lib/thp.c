@@ -332,7 +332,7 @@ static bool copy_thp(struct ks_system *sys, struct ks_mm *mm, const struct ks_vm
 	map_thp(sys, mm, vma, leaf->vpn, id,
 		write ? writable_bits(vma) : KS_PTE(PRESENT) | KS_PTE(YOUNG));
 	if (vma->flags & KS_VM_LOCKED)
-		ks_folio_flag(folio, KS_FOLIO_MLOCKED, false);
+		ks_lru_munlock(sys->env, &sys->frames, folio->head, true);
 	ks_folio_unmap_pmd(sys->env, &sys->frames, old, mm->id);
 	ks_cost(sys->env, KS_COST_copy_pmd);
 	return true;

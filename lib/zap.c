@@ -149,12 +149,14 @@ static void munlock_pages(struct ks_system *sys, struct ks_mm *mm, uint64_t star
 	while (ks_walk_leaf(&walk)) {
 		const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
 
-		for (int slot = ks_walk_slot(&walk, walk.first); slot >= 0;
+		if (ks_leaf_is_thp(leaf))
+			ks_lru_munlock(sys->env, &sys->frames, leaf->pmd.pfn, true);
+		for (int slot = leaf->huge ? -1 : ks_walk_slot(&walk, walk.first); slot >= 0;
 		     slot = ks_walk_slot(&walk, (unsigned)slot + 1)) {
 			const struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
 
 			if (ks_pte_is_anon(pte))
-				ks_lru_mlock(sys->env, &sys->frames, pte.pfn);
+				ks_lru_munlock(sys->env, &sys->frames, pte.pfn, false);
 		}
 	}
 }

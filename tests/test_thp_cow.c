@@ -347,6 +347,26 @@ static void locked_folio_is_unlocked_with_the_page_that_leaves(void **state)
 	}
 }
 
+static void only_locked_memory_unlocks_a_huge_page_on_its_way_out(void **state)
+{
+	struct thpworld *t;
+
+	(void)state;
+	THPWORLD_EACH(t) {
+		struct ks_mm *first, *second;
+
+		t->p->vmas[0].flags |= KS_VM_LOCKED;
+		thpworld_fill(t);
+		first = mmworld_fork(t->w, t->p);
+		second = mmworld_fork(t->w, t->p);
+		thpworld_exit(t, first);
+		assert_true(ks_folio_test(thpworld_folio(t, second, 0), KS_FOLIO_MLOCKED));
+		thpworld_exit(t, t->p);
+		assert_false(ks_folio_test(thpworld_folio(t, second, 0), KS_FOLIO_MLOCKED));
+		assert_int_equal(refs_of(t, second, 0), 1);
+	}
+}
+
 /* ---- unshare ---- */
 
 static void unshare_takes_ownership_or_copies_read_only(void **state)
@@ -648,6 +668,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(mthp_after_fork_by_profile),
 	cmocka_unit_test(shared_mthp_is_copied_page_by_page_into_single_pages),
 	cmocka_unit_test(locked_folio_is_unlocked_with_the_page_that_leaves),
+	cmocka_unit_test(only_locked_memory_unlocks_a_huge_page_on_its_way_out),
 	cmocka_unit_test(unshare_takes_ownership_or_copies_read_only),
 	cmocka_unit_test(unshare_of_the_huge_zero_folio_by_profile),
 	cmocka_unit_test(pin_of_a_page_holds_the_folio_once),
