@@ -165,9 +165,11 @@ static void print_head(const struct command *c, const char *path)
 
 	if (clock > 0 && gmtime_r(&clock, &parts))
 		strftime(when, sizeof(when), ", %Y-%m-%d %H:%M:%S UTC", &parts);
-	printf("%s: capture, source %s, of %s, Linux %s %s%s\n", path, meta(c, SIM_CAP_META_SOURCE),
-	       meta(c, SIM_CAP_META_HOST), meta(c, SIM_CAP_META_KERNEL), meta(c, SIM_CAP_META_ARCH),
-	       when);
+	printf("%s: capture, source %s", path, meta(c, SIM_CAP_META_SOURCE));
+	if (*meta(c, SIM_CAP_META_HOST))
+		printf(", of %s, Linux %s %s", meta(c, SIM_CAP_META_HOST),
+		       meta(c, SIM_CAP_META_KERNEL), meta(c, SIM_CAP_META_ARCH));
+	printf("%s\n", when);
 	printf("  %s, %s a page of the first round; pages of %u bytes, fingerprints %s\n",
 	       sim_bytes(c->bytes).text,
 	       pages ? sim_hundredths((uint64_t)(c->bytes * 100 / pages)).text : "-",
@@ -218,7 +220,10 @@ static void print_processes(const struct command *c)
 		const struct sim_cap_process *p = sim_capfile_process(c->file, i);
 		const struct counts *n = &c->processes[i];
 
-		printf("  %8" PRId64 " %-20s", p->pid, p->name);
+		if (p->pid == SIM_CAP_UNKNOWN)
+			printf("  %8s %-20s", "-", p->name);
+		else
+			printf("  %8" PRId64 " %-20s", p->pid, p->name);
 		if (c->last_round[i] == UINT32_MAX)
 			printf(" %12s\n", "not read");
 		else

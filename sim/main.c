@@ -19,6 +19,10 @@ static const struct cli_command commands[] = {
 	  "measure the cost table on the running kernel" },
 	{ "doctor", cmd_doctor, "[FILE...] [--json]",
 	  "what is wrong with KSM on this host, or in a paste" },
+	{ "capture", cmd_capture, "-o OUT [OPTION...]",
+	  "fingerprints of the memory of running processes" },
+	{ "import", cmd_import, "FILE... -o OUT", "a capture of dumps or of lists of page hashes" },
+	{ "info", cmd_info, "CAPTURE [--json]", "what is in a capture" },
 	{ "list", cmd_list, "[NAME] [--json]",
 	  "profiles, features, knobs, counters, operations, ..." },
 };
