@@ -342,9 +342,18 @@ static bool grow_heap(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn)
 	return !insert_marked(sys, mm, &vma, true);
 }
 
+/* false: nothing to unmap counts as a failure, too. */
+static bool shrink_heap(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn)
+{
+	return !is_free(mm, vpn, mm->brk) && !ks_munmap(sys, mm, vpn, mm->brk - vpn);
+}
+
 /**
  * ks_brk() - move the end of the heap
  * @vpn: where it shall end; below its start: only ask
+ *
+ * A heap that is not mapped, as in the child of one that keeps it for itself,
+ * cannot shrink.
  *
  * Models: sys_brk(): never fails but stays where it was.
  * Returns: the end of the heap.
@@ -355,12 +364,7 @@ int64_t ks_brk(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn)
 		mm->brk_start = mm->brk = ks_user_end(sys) / 3 * 2;
 	if (vpn < mm->brk_start || vpn == mm->brk)
 		return (int64_t)mm->brk;
-	if (vpn < mm->brk) {
-		if (ks_munmap(sys, mm, vpn, mm->brk - vpn))
-			return (int64_t)mm->brk;
-	} else if (!grow_heap(sys, mm, vpn)) {
-		return (int64_t)mm->brk;
-	}
-	mm->brk = vpn;
+	if (vpn < mm->brk ? shrink_heap(sys, mm, vpn) : grow_heap(sys, mm, vpn))
+		mm->brk = vpn;
 	return (int64_t)mm->brk;
 }
