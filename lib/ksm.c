@@ -52,6 +52,7 @@ void ks_ksm_destroy(struct ks_ksm *ksm)
 
 	for (unsigned i = 0; i < sizeof(pools) / sizeof(pools[0]); i++)
 		ks_pool_destroy(ksm->env, pools[i]);
+	ks_map_destroy(ksm->env, &ksm->forgotten);
 }
 
 /* ---- the list ---- */

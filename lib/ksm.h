@@ -155,6 +155,8 @@ struct ks_ksm {
 	uint32_t migrate; /* front of the list of MIGRATING nodes */
 	uint32_t *by_pfn; /* open-addressing: frame -> its stable node */
 	uint32_t by_pfn_room, by_pfn_nr;
+	struct ks_map
+		forgotten; /* item -> the node that went with its page, and was not replaced */
 	uint32_t zero_checksum;
 	/* References that are counted: only of pages that were of a large folio when they were taken.
 	 * Those of small pages are allowed for, and never taken. */
@@ -219,6 +221,11 @@ uint32_t *ks_item_checksum(const struct ks_ksm *ksm, const struct ks_item *item)
 uint8_t *ks_item_age(const struct ks_ksm *ksm, const struct ks_item *item);
 uint8_t *ks_item_skips(const struct ks_ksm *ksm, const struct ks_item *item);
 struct ks_stable_link *ks_item_link(const struct ks_ksm *ksm, const struct ks_item *item);
+/* The item's node went with its page, and the item still points to it; it does no more; the node,
+ * or 0. */
+void ks_item_lose_node(struct ks_ksm *ksm, const struct ks_item *item, uint32_t node);
+void ks_item_forget_node(struct ks_ksm *ksm, const struct ks_item *item);
+uint32_t ks_item_lost_node(const struct ks_ksm *ksm, const struct ks_item *item);
 /* Make room for a tree node or a stable link before the item gets it. */
 void ks_item_need_tree(struct ks_ksm *ksm, const struct ks_item *item);
 void ks_item_need_link(struct ks_ksm *ksm, const struct ks_item *item);

@@ -114,6 +114,25 @@ struct ks_stable_link *ks_item_link(const struct ks_ksm *ksm, const struct ks_it
 	return &small_item(ksm, item)->link;
 }
 
+void ks_item_lose_node(struct ks_ksm *ksm, const struct ks_item *item, uint32_t node)
+{
+	ks_map_set(ksm->env, &ksm->forgotten, ks_item_id(item), node);
+}
+
+void ks_item_forget_node(struct ks_ksm *ksm, const struct ks_item *item)
+{
+	if (ksm->forgotten.nr)
+		ks_map_delete(&ksm->forgotten, ks_item_id(item));
+}
+
+uint32_t ks_item_lost_node(const struct ks_ksm *ksm, const struct ks_item *item)
+{
+	const uint64_t *node =
+		ksm->forgotten.nr ? ks_map_find(&ksm->forgotten, ks_item_id(item)) : NULL;
+
+	return node ? (uint32_t)*node : 0;
+}
+
 struct ks_rb_node *ks_item_small_tree_node(const struct ks_ksm *ksm, uint32_t id)
 {
 	const struct ks_seg *seg = ks_pool_at(&ksm->segs, id >> KS_SEG_SHIFT);
@@ -270,6 +289,7 @@ static void item_add(struct ks_ksm *ksm, uint32_t seg_id, unsigned slot)
 static void item_free(struct ks_ksm *ksm, const struct ks_item *item)
 {
 	ks_item_detach(ksm, item);
+	ks_item_forget_node(ksm, item);
 	ks_item_mm(ksm, item)->ksm_rmap_items--;
 	ks_count(ksm->env, KSMSIM_COUNT_rmap_items, -1);
 	ks_cost(ksm->env, KS_COST_item_free);

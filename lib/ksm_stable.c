@@ -233,6 +233,7 @@ static void drop(struct ks_ksm *ksm, uint32_t id)
 		const struct ks_item item = ks_item_at(ksm, at);
 
 		next = ks_item_link(ksm, &item)->next;
+		ks_item_lose_node(ksm, &item, id);
 		if (next) {
 			ks_count(ksm->env, KSMSIM_COUNT_pages_sharing, -1);
 			trace_drop(ksm, KSMSIM_TRACE_ksm_remove_rmap_item, node->pfn, &item);
@@ -264,6 +265,7 @@ void ks_stable_attach(struct ks_ksm *ksm, const struct ks_item *item, uint32_t i
 	const uint32_t item_id = ks_item_id(item);
 
 	ks_item_need_link(ksm, item);
+	ks_item_forget_node(ksm, item);
 	*ks_item_link(ksm, item) = (struct ks_stable_link){ .node = id, .next = node->items };
 	if (node->items) {
 		const struct ks_item front = ks_item_at(ksm, node->items);

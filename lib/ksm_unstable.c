@@ -135,6 +135,7 @@ bool ks_unstable_search_insert(struct ks_ksm *ksm, const struct ks_item *item, k
 		id = rb->child[side];
 	}
 	ks_cost_n(ksm->env, KS_COST_unstable_level, levels);
+	ks_item_forget_node(ksm, item);
 	insert(ksm, item, tree, key, parent, side);
 	return false;
 }

@@ -79,9 +79,20 @@ static bool zero_merged(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn p
 	return !event.error;
 }
 
+/* An item whose node was removed with its page still points to it: a new node in the same place is
+ * taken for the old one, and the item stays out of it. */
+static bool takes_for_own(struct ks_ksm *ksm, const struct ks_item *item, uint32_t node)
+{
+	const uint32_t lost = ks_item_lost_node(ksm, item);
+
+	if (!lost)
+		return false;
+	ks_count(ksm->env, KSMSIM_COUNT_stale_links, 1);
+	return ksm->env->feature[KS_FEAT_node_reuse] && lost == node;
+}
+
 /* Stable node of the page; the item's own link answers in nearly all cases. */
-static uint32_t node_of(const struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn,
-			bool *attached)
+static uint32_t node_of(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn, bool *attached)
 {
 	uint32_t node;
 
@@ -91,6 +102,8 @@ static uint32_t node_of(const struct ks_ksm *ksm, const struct ks_item *item, ks
 	node = ks_stable_of(ksm, pfn);
 	if (ks_item_test(ksm, item, KS_ITEM_STABLE))
 		*attached = ks_item_link(ksm, item)->node == node;
+	else
+		*attached = node && takes_for_own(ksm, item, node);
 	return node;
 }
 
@@ -164,7 +177,9 @@ void ks_visit(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn, struct
 			ks_stable_migrate(ksm, node);
 		if (stable->kind != KS_STABLE_MIGRATING && attached) {
 			ks_cost(ksm->env, KS_COST_visit_merged);
-			ks_leaf_watch(leaf, (unsigned)(ks_item_vpn(item) - leaf->vpn), true);
+			if (ks_item_test(ksm, item, KS_ITEM_STABLE))
+				ks_leaf_watch(leaf, (unsigned)(ks_item_vpn(item) - leaf->vpn),
+					      true);
 			return;
 		}
 	} else if (feature[KS_FEAT_hash_before_stable]) {

@@ -264,8 +264,9 @@ int ksmsim_memory_get(struct ksmsim *sim, size_t index, struct ksmsim_memory *ou
 				   ks_pool_bytes(&ksm->body8) + ks_pool_bytes(&ksm->body_dense) },
 		{ "unstable tree", ks_pool_bytes(&ksm->trees) },
 		{ "stable links", ks_pool_bytes(&ksm->links) },
-		{ "stable nodes",
-		  ks_pool_bytes(&ksm->nodes) + ksm->by_pfn_room * sizeof(*ksm->by_pfn) },
+		{ "stable nodes", ks_pool_bytes(&ksm->nodes) +
+					  ksm->by_pfn_room * sizeof(*ksm->by_pfn) +
+					  ksm->forgotten.capacity * 2 * sizeof(uint64_t) },
 	};
 
 	if (!out || index >= sizeof(parts) / sizeof(parts[0]))

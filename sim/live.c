@@ -422,7 +422,7 @@ static void take_base(struct live *live)
 static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 {
 	static const enum ksmsim_counter counters[] = {
-		KSMSIM_COUNT_walk_entries, KSMSIM_COUNT_unmerge_entries,
+		KSMSIM_COUNT_walk_entries, KSMSIM_COUNT_unmerge_entries, KSMSIM_COUNT_stale_links,
 		KSMSIM_COUNT_nr_anon_frames, KSMSIM_COUNT_ksmd_cpu_ns, KSMSIM_COUNT_host_bytes,
 		/* of the whole machine */
 		KSMSIM_COUNT_pgfault, KSMSIM_COUNT_pgreuse,
@@ -435,6 +435,9 @@ static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 	(void)backend;
 	for (i = 0; i < sizeof(counters) / sizeof(*counters); i++)
 		blind->counters |= UINT64_C(1) << counters[i];
+	/* huge pages of all processes, too */
+	for (i = KSMSIM_COUNT_thp_fault_alloc; i <= KSMSIM_COUNT_khugepaged_full_scans; i++)
+		blind->counters |= UINT64_C(1) << i;
 	for (i = 0; i < sizeof(figures) / sizeof(*figures); i++)
 		blind->figures |= UINT64_C(1) << figures[i];
 	blind->pages |= UINT64_C(1) << SIM_SIGHT_file | UINT64_C(1) << SIM_SIGHT_failed;

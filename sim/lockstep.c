@@ -37,12 +37,50 @@ static int remember(struct sim_lockstep *l, const json_t *line)
 	return 0;
 }
 
+/* The counter of the first run that the mask is about; -1: it is about something else. */
+static int64_t doubts_of(struct sim_lockstep *l, const struct sim_mask_row *mask)
+{
+	const struct sim_rows rows = sim_table_rows(KSMSIM_TABLE_COUNTERS);
+	const size_t prefix = strlen("counter:");
+	int64_t value = -1;
+	size_t row;
+
+	if (strncmp(mask->what, "counter:", prefix) != 0)
+		return -1;
+	row = sim_rows_find(&rows,
+			    (struct sim_word){ mask->what + prefix, strlen(mask->what + prefix) });
+	l->runs[0]->backend->ops->counter(l->runs[0]->backend, (enum ksmsim_counter)row, &value);
+	return value;
+}
+
+/* Has this operation met what no model can know? Then all that comes after it is in doubt. */
+static bool in_doubt(struct sim_lockstep *l, bool differs)
+{
+	const struct sim_mask_row *masks = l->compare.masks;
+	bool doubt = false;
+	int64_t now;
+	size_t i;
+
+	for (i = 0; masks[i].name; i++) {
+		now = doubts_of(l, &masks[i]);
+		if (differs && now > l->doubts[i]) {
+			l->compare.masked[i]++;
+			doubt = true;
+		}
+		l->doubts[i] = now;
+	}
+	return doubt;
+}
+
 static int compare(struct sim_lockstep *l, const json_t *a, const json_t *b)
 {
 	json_t *differences = json_array(), *past;
 	int error = sim_compare_lines(&l->compare, a, b, differences);
+	const bool differs = json_array_size(differences) != 0;
 
-	if (error || !json_array_size(differences)) {
+	if (!error && in_doubt(l, differs))
+		error = SIM_EDIFFER; /* the end, and no report */
+	if (error || !differs) {
 		json_decref(differences);
 		return error;
 	}
@@ -328,6 +366,18 @@ static void take_unknown(struct sim_lockstep *l, const json_t *header)
 			l->blind.counters |= UINT64_C(1) << i;
 }
 
+/* The same for figures of processes: the end of a recording has all that it knows. */
+static void take_unknown_figures(struct sim_lockstep *l, const json_t *processes)
+{
+	const json_t *figures = json_object_iter_value(json_object_iter((json_t *)processes));
+	size_t nr, i;
+	const struct ksmsim_row *rows = sim_figures(&nr);
+
+	for (i = 0; figures && i < nr; i++)
+		if (!json_object_get(figures, rows[i].name))
+			l->runs[0]->blind.figures |= UINT64_C(1) << i;
+}
+
 /* {"smart_scan":"0"} as settings, which live as long as the run. */
 static int take_settings(struct sim_lockstep *l, const json_t *object,
 			 const struct sim_setting **list, size_t *nr)
@@ -393,6 +443,7 @@ static int take_line(struct sim_lockstep *l, unsigned long at, const json_t *lin
 			(unsigned long)json_integer_value(json_object_get(line, "line")), op);
 	if (!json_is_true(json_object_get(line, "end")))
 		return bad_recording(l, at, "neither an operation nor the end");
+	take_unknown_figures(l, json_object_get(line, "processes"));
 	*ended = true;
 	return 0;
 }

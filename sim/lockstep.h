@@ -44,6 +44,7 @@ struct sim_lockstep {
 	json_t *headers[2];	 /* not compared yet */
 	json_t *line;		 /* of the second run, not compared yet */
 	json_t *past;
+	int64_t doubts[SIM_MASKS_MAX]; /* counters that masks are about, before the operation */
 };
 
 /* The scenario is wrong, or a backend failed: status and error say how. Differences are none. */

@@ -291,6 +291,32 @@ static void a_masked_difference_is_counted_and_not_told(void **state)
 	sim_compare_free(&compare);
 }
 
+/* whether the new node lies where the old one was: both are right, and what follows is not told */
+static void a_doubt_of_the_model_ends_the_comparison(void **state)
+{
+	static const struct sim_setting reuse = { "node_reuse", "1" };
+	static const char text[] =
+		"proc A\nmmap A m 2\nmadvise A m MERGEABLE\nfill A m byte:1\nscan\nstep 2\n"
+		"fill A m byte:2\nfork A B\nstep 1\nscan\nscan\nscan\n";
+	struct sim_lockstep_options options = { .keep_going = false };
+	struct sim_lockstep l;
+
+	(void)state;
+	verify(&l, &options, "t.ksm", text);
+	assert_int_equal(l.operations, 12);
+	assert_int_equal(l.compare.masked[0], 0);
+	sim_lockstep_free(&l);
+	options.side[1].features = &reuse;
+	options.side[1].nr_features = 1;
+	verify(&l, &options, "t.ksm", text);
+	assert_int_equal(l.status, 0);
+	assert_int_equal(l.nr_reports, 0);
+	assert_int_equal(l.operations, 11);
+	assert_string_equal(sim_masks()[0].name, "node_address");
+	assert_int_equal(l.compare.masked[0], 1);
+	sim_lockstep_free(&l);
+}
+
 /* ---- random scenarios ---- */
 
 static void a_seed_is_a_scenario(void **state)
@@ -424,6 +450,7 @@ int main(void)
 		cmocka_unit_test(the_first_page_that_differs_is_found),
 		cmocka_unit_test(frames_are_named_by_where_they_are_met),
 		cmocka_unit_test(a_masked_difference_is_counted_and_not_told),
+		cmocka_unit_test(a_doubt_of_the_model_ends_the_comparison),
 		cmocka_unit_test(a_seed_is_a_scenario),
 		cmocka_unit_test(random_scenarios_mean_something),
 		cmocka_unit_test(a_difference_is_shrunk_to_what_it_needs),
