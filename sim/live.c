@@ -435,9 +435,6 @@ static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 	(void)backend;
 	for (i = 0; i < sizeof(counters) / sizeof(*counters); i++)
 		blind->counters |= UINT64_C(1) << counters[i];
-	/* huge pages of all processes, too */
-	for (i = KSMSIM_COUNT_thp_fault_alloc; i <= KSMSIM_COUNT_khugepaged_full_scans; i++)
-		blind->counters |= UINT64_C(1) << i;
 	for (i = 0; i < sizeof(figures) / sizeof(*figures); i++)
 		blind->figures |= UINT64_C(1) << figures[i];
 	blind->pages |= UINT64_C(1) << SIM_SIGHT_file | UINT64_C(1) << SIM_SIGHT_failed;
