@@ -514,6 +514,34 @@ static void batch_is_drained_where_the_kernel_drains_it(void **state)
 	}
 }
 
+/* pages of a locked area live on in the mlock batch, unless unmapping drains it; others do not */
+static void locked_pages_outlive_munmap_and_exit(void **state)
+{
+	(void)state;
+	for (unsigned unmap_drains = 0; unmap_drains < 2; unmap_drains++) {
+		struct ks_mm *child;
+		ks_pfn locked, loose, last;
+
+		w->env.feature[KS_FEAT_unmap_drains_lru] = unmap_drains;
+		child = ks_mm_new(&w->sys, 7);
+		mmworld_map(w, child, 0, 4, MMWORLD_RW, 0);
+		mmworld_fill(w, child, 0, 4);
+		assert_int_equal(ks_mlock(&w->sys, child, MMWORLD_BASE + 1, 2, true), 0);
+		loose = mmworld_pte(w, child, 0).pfn;
+		locked = mmworld_pte(w, child, 1).pfn;
+		last = mmworld_pte(w, child, 2).pfn;
+		ks_munmap(&w->sys, child, MMWORLD_BASE, 2);
+		assert_false(ks_frame_live(&w->sys.frames, loose));
+		assert_int_equal(ks_frame_live(&w->sys.frames, locked), !unmap_drains);
+		ks_mm_exit(&w->sys, child);
+		ks_mm_free(&w->sys, child);
+		assert_int_equal(ks_frame_live(&w->sys.frames, last), !unmap_drains);
+		ks_lru_drain(&w->env, &w->sys.frames);
+		assert_false(ks_frame_live(&w->sys.frames, locked));
+		assert_false(ks_frame_live(&w->sys.frames, last));
+	}
+}
+
 /* ---- fork, exec, exit ---- */
 
 static void fork_shares_pages_read_only(void **state)
@@ -729,6 +757,7 @@ static const struct CMUnitTest tests[] = {
 	mm_test(mlock_copies_merged_pages_of_writable_memory),
 	mm_test(mlock_reports_holes_rights_and_memory),
 	mm_test(batch_is_drained_where_the_kernel_drains_it),
+	mm_test(locked_pages_outlive_munmap_and_exit),
 	mm_test(fork_shares_pages_read_only),
 	mm_test(fork_skips_tables_of_vmas_without_anon_vma),
 	mm_test(fork_obeys_the_advices),
