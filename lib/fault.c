@@ -369,6 +369,32 @@ static bool is_guard(struct ks_pte pte)
 	return pte.bits & KS_PTE(NONPRESENT) && !pte.pfn;
 }
 
+static void look_up(struct fault *f)
+{
+	const uint32_t leaf = ks_leaf_find(&f->sys->tables, &f->mm->pt, f->vpn);
+
+	f->leaf = leaf ? ks_leaf(&f->sys->tables, leaf) : NULL;
+	f->pte = leaf ? ks_leaf_get(f->leaf, (unsigned)(f->vpn - f->leaf->vpn))
+		      : (struct ks_pte){ .bits = 0 };
+}
+
+/* Memory that ends: a program that finds no room for what it may get lets the shrinker of large
+ * folios run first, as the direct reclaim of its memory cgroup would. */
+static void make_room(struct fault *f)
+{
+	struct ks_system *sys = f->sys;
+	const unsigned order = sys->frames.pmd_order;
+	const bool huge = !f->leaf && ks_thp_fits(f->vma, f->vpn, order) &&
+			  ks_thp_orders(sys, f->mm, f->vma, KS_THP_FAULT) >> order & 1;
+
+	if (!sys->env->knob.memory_pages ||
+	    (f->kind != KS_FAULT_READ && f->kind != KS_FAULT_WRITE) ||
+	    ks_frames_have_room(sys->env, &sys->frames, huge ? ks_pmd_pages(sys) : 1))
+		return;
+	ks_shrink_deferred(sys);
+	look_up(f);
+}
+
 /**
  * ks_fault() - handle one page fault
  *
@@ -379,20 +405,16 @@ enum ks_fault_result ks_fault(struct ks_system *sys, struct ks_mm *mm, uint64_t 
 			      enum ks_fault_kind kind)
 {
 	struct fault f = { sys, mm, ks_vma_at(mm, vpn), vpn, kind, NULL, { 0, 0 } };
-	uint32_t leaf;
 
 	if (!f.vma || !is_allowed(f.vma, kind))
 		return KS_FAULT_SIGSEGV;
-	leaf = ks_leaf_find(&sys->tables, &mm->pt, vpn);
-	if (leaf) {
-		f.leaf = ks_leaf(&sys->tables, leaf);
-		f.pte = ks_leaf_get(f.leaf, (unsigned)(vpn - f.leaf->vpn));
-	}
+	look_up(&f);
 	if (needs_no_fault(&f))
 		return KS_FAULT_DONE;
 	ks_count(sys->env, KSMSIM_COUNT_pgfault, 1);
 	if (is_guard(f.pte))
 		return KS_FAULT_SIGSEGV;
+	make_room(&f);
 	if (handle_huge(&f))
 		return KS_FAULT_DONE;
 	if (f.pte.bits & KS_PTE(NONPRESENT))

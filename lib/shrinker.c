@@ -30,7 +30,7 @@ static bool thp_underused(struct ks_system *sys, const struct ks_folio *folio)
 	const uint32_t pages = ks_folio_pages(folio);
 	uint32_t zero = 0, filled = 0;
 
-	if (max_none >= pages - 1)
+	if (max_none >= pages - 1 && sys->env->feature[KS_FEAT_underused_early_return])
 		return false;
 	while (zero <= max_none && filled < pages - max_none) {
 		if (is_zero(sys, folio, zero + filled))
