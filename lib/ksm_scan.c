@@ -106,10 +106,8 @@ static unsigned scan_huge(struct ks_batch *batch, struct ks_leaf *leaf, unsigned
 {
 	unsigned slot = first;
 
-	if (!ks_leaf_is_thp(leaf)) {
-		batch->gap = true; /* items of what was there before */
+	if (!ks_leaf_is_thp(leaf))
 		return last - first + 1;
-	}
 	while (slot <= last && leaf->huge && *progress == KS_GO_ON)
 		*progress = ks_scan_page(batch, leaf, slot++);
 	return slot - first;

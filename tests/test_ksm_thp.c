@@ -486,6 +486,43 @@ static void after_the_split_the_ptes_are_read(void **state)
 	end(&w);
 }
 
+static void unmerging_reads_no_ptes_of_a_huge_page(void **state)
+{
+	struct world w;
+	int64_t before;
+
+	(void)state;
+	start(&w, "linux-7.3");
+	fill_block(&w, X);
+	fill_block(&w, Y);
+	before = count(&w, KSMSIM_COUNT_unmerge_entries);
+	good(ksmsim_madvise(w.sim, w.pid, WORLD_BASE, 2 * BLOCK * PAGE, KSMSIM_MADV_UNMERGEABLE,
+			    NULL));
+	assert_int_equal(count(&w, KSMSIM_COUNT_unmerge_entries) - before, 1 + 1 + 2);
+	end(&w);
+}
+
+static void the_huge_zero_folio_is_not_visited(void **state)
+{
+	struct world w;
+
+	(void)state;
+	start(&w, "linux-6.18");
+	good(ksmsim_read(w.sim, w.pid, WORLD_BASE, 1, NULL));
+	assert_true(page_of(&w, X).huge_zero);
+	fill_block(&w, Y);
+	assert_int_equal(batch(&w, UINT32_MAX), BLOCK);
+	assert_int_equal(count(&w, KSMSIM_COUNT_rmap_items), BLOCK);
+	/* items of pages that made way for it are freed when the next page is found */
+	fill_block(&w, X);
+	scan(&w, 1);
+	drop(&w, X, BLOCK);
+	good(ksmsim_read(w.sim, w.pid, WORLD_BASE, 1, NULL));
+	batch(&w, 1);
+	assert_int_equal(count(&w, KSMSIM_COUNT_rmap_items), BLOCK);
+	end(&w);
+}
+
 /* ---- all ways to scan do the same ---- */
 
 struct twin {
@@ -653,6 +690,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(the_rest_of_the_folio_is_watched_after_one_page_changed),
 	cmocka_unit_test(a_huge_page_costs_no_ptes),
 	cmocka_unit_test(after_the_split_the_ptes_are_read),
+	cmocka_unit_test(unmerging_reads_no_ptes_of_a_huge_page),
+	cmocka_unit_test(the_huge_zero_folio_is_not_visited),
 	cmocka_unit_test(short_cuts_do_what_the_long_way_does),
 };
 

@@ -237,6 +237,29 @@ static void ksm_pages_that_are_full_do_not_count(void **state)
 	end(&w);
 }
 
+static void every_ksm_page_that_has_room_counts(void **state)
+{
+	struct world w;
+
+	(void)state;
+	start(&w, "linux-6.18", 2);
+	choose(&w, "split_min=3");
+	set(&w, "transparent_hugepage/enabled", "never");
+	for (uint64_t page = 0; page < 6; page++)
+		tag(&w, w.pid, page, 1 + page % 3);
+	scan(&w, 2);
+	expect_ksm(&w, 0, 3, 3);
+	set(&w, "transparent_hugepage/enabled", "always");
+	write_pages(&w, BLOCK, BLOCK, KSMSIM_CONTENT_SEEDS, 1000);
+	write_pages(&w, BLOCK + 5, 2, KSMSIM_CONTENT_TAGS, 1);
+	scan(&w, 3);
+	expect_ksm(&w, 0, 3, 3);
+	write_pages(&w, BLOCK + 5, 3, KSMSIM_CONTENT_TAGS, 1);
+	scan(&w, 3);
+	expect_ksm(&w, 1, 3, 6);
+	end(&w);
+}
+
 /* What a policy was asked. */
 struct witness {
 	struct ksmsim_split_question last;
@@ -478,6 +501,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(matches_in_the_same_thp_count),
 	cmocka_unit_test(zero_pages_count_if_they_are_merged),
 	cmocka_unit_test(ksm_pages_that_are_full_do_not_count),
+	cmocka_unit_test(every_ksm_page_that_has_room_counts),
 	cmocka_unit_test(counting_matches_changes_nothing),
 	cmocka_unit_test(who_may_remap_zero_pages),
 	cmocka_unit_test(a_gib_of_zeros_goes_in_512_visits),
