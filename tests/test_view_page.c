@@ -414,6 +414,42 @@ static void locked_thps_and_ksm_pages_are_marked(void **state)
 	done(&w);
 }
 
+static void a_pmd_split_passes_dirt_on_with_its_feature(void **state)
+{
+	(void)state;
+	for (int on = 0; on <= 1; on++) {
+		struct ksmsim_page page;
+		struct world w;
+
+		thp(&w, "split_pmd_dirty", on);
+		advise(&w, 7, 1, KSMSIM_MADV_DONTNEED);
+		page = see(&w, 300);
+		assert_int_equal(page.dirty, on);
+		assert_true(has(&page, DIRTY));
+		done(&w);
+	}
+}
+
+static void a_folio_stays_locked_through_a_pmd_split_with_its_feature(void **state)
+{
+	(void)state;
+	for (int on = 0; on <= 1; on++) {
+		struct ksmsim_page page;
+		struct world w;
+		int64_t ret = -1;
+
+		thp(&w, "mlock_kept_on_split", on);
+		assert_int_equal(ksmsim_mlock(w.sim, w.pid, BASE, BLOCK, &ret), 0);
+		ksmsim_lru_drain(w.sim);
+		assert_int_equal(ksmsim_mprotect(w.sim, w.pid, BASE, PAGE, KSMSIM_PROT_READ, &ret),
+				 0);
+		page = see(&w, 300);
+		assert_false(page.pmd_mapped);
+		assert_int_equal(has(&page, MLOCKED), on);
+		done(&w);
+	}
+}
+
 /* ---- splits asked for ---- */
 
 static void a_split_may_stop_at_an_order(void **state)
@@ -498,6 +534,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_fresh_thp_is_dirty_only_in_its_entry),
 	cmocka_unit_test(a_page_born_of_a_split_is_no_thp),
 	cmocka_unit_test(locked_thps_and_ksm_pages_are_marked),
+	cmocka_unit_test(a_pmd_split_passes_dirt_on_with_its_feature),
+	cmocka_unit_test(a_folio_stays_locked_through_a_pmd_split_with_its_feature),
 	cmocka_unit_test(a_split_may_stop_at_an_order),
 	cmocka_unit_test(a_split_around_a_page_leaves_larger_ones),
 	cmocka_unit_test(a_split_passes_over_what_others_hold),
