@@ -333,50 +333,79 @@ static int keep(struct command *c, uint64_t seed, const json_t *operations, char
 	return cli_output_commit(&output) ? 0 : CLI_USAGE;
 }
 
-static int shrink_and_keep(struct command *c, uint64_t seed, const json_t *operations)
+/* @least: NULL: as it ran, @l */
+static int keep_and_judge(struct command *c, uint64_t seed, const json_t *least,
+			  struct sim_lockstep *l)
 {
-	struct sim_lockstep l;
 	char path[512], again[1152];
-	json_t *least = sim_shrink(&c->lockstep, operations, c->tries, &l);
-	int status;
+	int status = keep(c, seed, least ? least : l->accepted, path, sizeof(path));
 
-	status = keep(c, seed, least ? least : operations, path, sizeof(path));
-	l.name = path;
+	l->name = path;
 	snprintf(again, sizeof(again), "ksmsim verify %s%s", path, c->again);
-	if (!status && least)
-		status = judge(c, &l, again);
-	else if (!status)
-		printf("%s: differs no more when it is run again%s%s\n", path,
-		       l.error[0] ? ": " : "", l.error);
+	return status ? status : judge(c, l, again);
+}
+
+/* @gone: it differs no more when it is run again, and @l is all that is known. */
+static int shrink_and_keep(struct command *c, uint64_t seed, const struct sim_lockstep *l,
+			   bool *gone)
+{
+	struct sim_lockstep shrunk;
+	json_t *least = sim_shrink(&c->lockstep, l->accepted, c->tries, &shrunk);
+	int status = 0;
+
+	*gone = !least;
+	if (least)
+		status = keep_and_judge(c, seed, least, &shrunk);
 	json_decref(least);
-	sim_lockstep_free(&l);
+	sim_lockstep_free(&shrunk);
 	return status;
 }
 
+static int run_seed(struct command *c, const json_t *operations, const char *name,
+		    struct sim_lockstep *l)
+{
+	struct sim_lockstep_options lenient = c->lockstep;
+	unsigned tries = 0;
+	int status;
+
+	lenient.lenient = true;
+	for (;;) {
+		status = sim_lockstep_list(l, &lenient, operations, name);
+		if (status != SIM_LIVE_EDISTURBED || ++tries == DISTURBED_MAX)
+			return status;
+		sim_lockstep_free(l);
+	}
+}
+
+/* What differs only once is told and repeated; if it is never the same, it is a difference. */
 static int verify_seed(struct command *c, uint64_t seed)
 {
 	json_t *operations = sim_generate(seed, c->ops);
-	struct sim_lockstep_options lenient = c->lockstep;
-	struct sim_lockstep l;
 	unsigned tries = 0;
-	char name[64];
-	int status;
+	bool gone = true;
+	int status = 0;
 
 	if (!operations)
 		return cli_error("no memory");
-	snprintf(name, sizeof(name), "random %" PRIu64, seed);
-	lenient.lenient = true;
-	for (;;) {
-		status = sim_lockstep_list(&l, &lenient, operations, name);
-		if (status != SIM_LIVE_EDISTURBED || ++tries == DISTURBED_MAX)
-			break;
+	while (gone && !status) {
+		struct sim_lockstep l;
+		char name[64];
+
+		snprintf(name, sizeof(name), "random %" PRIu64, seed);
+		run_seed(c, operations, name, &l);
+		gone = false;
+		if (sim_verdict_of(&l) != SIM_DIFFERENT)
+			status = judge(c, &l, "");
+		else if (++tries == DISTURBED_MAX)
+			status = keep_and_judge(c, seed, NULL, &l);
+		else
+			status = shrink_and_keep(c, seed, &l, &gone);
+		if (gone) {
+			sim_verdict_print(&l, stdout, "it differs no more, and is repeated");
+			c->verdicts.repeated++;
+		}
 		sim_lockstep_free(&l);
 	}
-	if (sim_verdict_of(&l) == SIM_DIFFERENT)
-		status = shrink_and_keep(c, seed, l.accepted);
-	else
-		status = judge(c, &l, "");
-	sim_lockstep_free(&l);
 	json_decref(operations);
 	return status;
 }

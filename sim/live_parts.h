@@ -148,6 +148,7 @@ struct live_thp {
 	size_t nr_enabled;
 	bool opened; /* they say always now */
 	bool traced; /* the allocations of others are */
+	bool used;   /* the scenario has done something about huge pages */
 };
 
 struct live_vmstat {

@@ -171,6 +171,7 @@ int live_thp_write(struct live *live, const char *file, const char *text, int64_
 
 	if (is_of_shmem(name) || strstr(name, ".."))
 		return live_fail(live, SIM_LIVE_ESKIP, "%s is not the scenario's to write", file);
+	live->thp.used = true;
 	if (own) {
 		*result = parse_uint(text, &value) ? 0 : -EINVAL;
 		*own = *result ? *own : value;

@@ -6,6 +6,7 @@
  * they are read right before and right after each operation, and what has been
  * added in between is the scenario's; what others did while it waited is not.
  * Levels (nr_anon) are changes since the beginning of the run in the same way.
+ * Before a scenario has done anything about huge pages all that changes is others'.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -141,8 +142,9 @@ void live_vmstat_after(struct live *live)
 	read_counters(live, now);
 	read_stats(live, &stats);
 	for (i = 0; i < KSMSIM_COUNT_NR; i++)
-		v->sum[i] += now[i] - v->before[i];
-	for (stat = 0; stat < KSMSIM_MTHP_NR; stat++)
+		if (live->thp.used || strncmp(counter_row(i)->name, "thp_", 4) != 0)
+			v->sum[i] += now[i] - v->before[i];
+	for (stat = 0; live->thp.used && stat < KSMSIM_MTHP_NR; stat++)
 		for (order = 2; order < KSMSIM_ORDERS; order++)
 			v->mthp_sum.value[stat][order] +=
 				stats.value[stat][order] - v->mthp_before.value[stat][order];

@@ -191,6 +191,9 @@ void sim_verdicts_print(const struct sim_verdicts *all, FILE *out)
 		" refused; %" PRIu64 " operations, %" PRIu64 " values compared\n",
 		runs[SIM_SAME], runs[SIM_DIFFERENT], runs[SIM_SKIPPED], runs[SIM_REFUSED],
 		all->operations, all->values);
+	if (all->repeated)
+		fprintf(out, "%" PRIu64 " differed once, and not when they were repeated\n",
+			all->repeated);
 	for (i = 0; sim_masks()[i].name; i++)
 		if (all->masked[i])
 			fprintf(out, "masked %" PRIu64 " times by %s (%s): %s\n", all->masked[i],
@@ -199,12 +202,12 @@ void sim_verdicts_print(const struct sim_verdicts *all, FILE *out)
 
 bool sim_verdicts_json(const struct sim_verdicts *all, FILE *out)
 {
-	return write_json(json_pack("{sbsIsIsIsIsIsIso}", "end", 1, "same",
-				    (json_int_t)all->runs[SIM_SAME], "different",
-				    (json_int_t)all->runs[SIM_DIFFERENT], "skipped",
-				    (json_int_t)all->runs[SIM_SKIPPED], "refused",
-				    (json_int_t)all->runs[SIM_REFUSED], "operations",
-				    (json_int_t)all->operations, "values", (json_int_t)all->values,
-				    "masks", masks_json(all->masked)),
-			  out);
+	return write_json(
+		json_pack("{sbsIsIsIsIsIsIsIso}", "end", 1, "same", (json_int_t)all->runs[SIM_SAME],
+			  "different", (json_int_t)all->runs[SIM_DIFFERENT], "skipped",
+			  (json_int_t)all->runs[SIM_SKIPPED], "refused",
+			  (json_int_t)all->runs[SIM_REFUSED], "operations",
+			  (json_int_t)all->operations, "values", (json_int_t)all->values,
+			  "repeated", (json_int_t)all->repeated, "masks", masks_json(all->masked)),
+		out);
 }
