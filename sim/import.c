@@ -187,17 +187,25 @@ static void hash_pages(struct sim_import *import, uint64_t vaddr, uint64_t lengt
 	}
 }
 
+int sim_import_fits(struct sim_import *import, const struct sim_source *source, uint64_t vaddr,
+		    uint64_t offset, uint64_t length)
+{
+	if (offset > source->length || length > source->length - offset)
+		return sim_import_fail(import, SIM_EINPUT,
+				       "%s is cut off or damaged: memory at %#" PRIx64
+				       " needs it to have %" PRIu64 " bytes, and it has %" PRIu64,
+				       source->path, vaddr, offset + length, source->length);
+	return 0;
+}
+
 int sim_import_pages(struct sim_import *import, struct sim_source *source, uint64_t vaddr,
 		     uint64_t offset, uint64_t length)
 {
 	const uint64_t page = import->hash.page_bytes;
 	uint64_t at = 0, run;
 
-	if (offset > source->length || length > source->length - offset)
-		return sim_import_fail(import, SIM_EINPUT,
-				       "%s is cut off or damaged: memory at %#" PRIx64
-				       " needs it to have %" PRIu64 " bytes, and it has %" PRIu64,
-				       source->path, vaddr, offset + length, source->length);
+	if (sim_import_fits(import, source, vaddr, offset, length))
+		return import->error;
 	while (at < length && !import->error) {
 		if (!sim_source_has_data(source, offset + at, page)) {
 			/* On to where data begins: a hole may be terabytes. */

@@ -67,6 +67,9 @@ int sim_import_begin(struct sim_import *import, const char *path, const char *na
 int sim_import_vma(struct sim_import *import, uint64_t start, uint64_t end, const char *flags,
 		   const char *name);
 int sim_import_page(struct sim_import *import, const struct sim_cap_page *page);
+/* Does the file have this part? An error if not. */
+int sim_import_fits(struct sim_import *import, const struct sim_source *source, uint64_t vaddr,
+		    uint64_t offset, uint64_t length);
 /* Pages from @vaddr on that are at @offset of the file; both whole pages */
 int sim_import_pages(struct sim_import *import, struct sim_source *source, uint64_t vaddr,
 		     uint64_t offset, uint64_t length);

@@ -114,6 +114,8 @@ static int read_header(struct elf *e)
 		return damaged(e, "its program headers have %u bytes", e->phentsize);
 	/* Too many to count there: the first section header has the number. */
 	if (e->phnum == PN_XNUM) {
+		if (!shoff)
+			return damaged(e, "the number of its segments is missing");
 		if (sim_source_read(e->import, e->source, shoff + (e->wide ? 44 : 28), h, 4))
 			return e->import->error;
 		e->phnum = little(h, 4);
@@ -380,23 +382,37 @@ static int import_segment(struct elf *e, const struct segment *s)
 	return sim_import_pages(e->import, e->source, s->start, s->offset, s->filesz);
 }
 
+/* Before anything is read: all is in the file, and no part of it is wanted again and again. */
+static int check_segments(struct elf *e)
+{
+	const struct segment *s;
+	uint64_t sum = 0;
+	size_t i;
+
+	if (!e->nr_segments)
+		return damaged(e, "it has no segment of memory");
+	for (i = 0; i < e->nr_segments && !e->import->error; i++) {
+		s = &e->segments[i];
+		sim_import_fits(e->import, e->source, s->start, s->offset, s->filesz);
+		sum += s->filesz;
+		if (sum > e->source->length)
+			damaged(e, "its segments share parts of the file");
+	}
+	return e->import->error;
+}
+
 static int import_segments(struct elf *e)
 {
 	const char *slash = strrchr(e->source->path, '/');
 	const char *base = slash ? slash + 1 : e->source->path;
-	uint64_t missing = 0, there = 0;
+	uint64_t missing = 0;
 	size_t i;
 
 	tidy_segments(e);
+	if (check_segments(e))
+		return e->import->error;
 	if (e->nr_mapped)
 		qsort(e->mapped, e->nr_mapped, sizeof(*e->mapped), by_end);
-	for (i = 0; i < e->nr_segments && there <= e->source->length; i++)
-		there += e->segments[i].filesz;
-	if (!e->nr_segments)
-		return damaged(e, "it has no segment of memory");
-	if (there > e->source->length)
-		return damaged(e, "its segments need more than the %" PRIu64 " bytes it has",
-			       e->source->length);
 	if (sim_import_begin(e->import, e->source->path, *e->name ? e->name : base, e->pid))
 		return e->import->error;
 	for (i = 0; i < e->nr_segments && !e->import->error; i++) {
