@@ -104,6 +104,24 @@ static long check_request(const struct ks_system *sys, const struct ks_mm *mm,
 	return 0;
 }
 
+/* Models: mm/mmap.c:__get_unmapped_area(). */
+static bool wants_alignment(const struct ks_system *sys, const struct ks_mmap *req)
+{
+	return sys->env->feature[KS_FEAT_mmap_aligns_thp] && !req->vpn && !req->file &&
+	       !(req->flags & (KSMSIM_MAP_SHARED | KSMSIM_MAP_HUGETLB)) &&
+	       !(req->pages & (ks_pmd_pages(sys) - 1));
+}
+
+/* On the boundary of a huge page, where there is room for one more; 0: there is not. Models:
+ * mm/huge_memory.c:__thp_get_unmapped_area(), top-down. */
+static uint64_t place_aligned(const struct ks_system *sys, const struct ks_mm *mm, uint64_t pages)
+{
+	const uint64_t block = ks_pmd_pages(sys);
+	const uint64_t vpn = ks_mmap_place(sys, mm, 0, pages + block);
+
+	return vpn ? ks_pmd_start(sys, vpn + block) : 0;
+}
+
 /* The vpn, or -errno. */
 static int64_t find_place(const struct ks_system *sys, const struct ks_mm *mm,
 			  const struct ks_mmap *req)
@@ -112,7 +130,9 @@ static int64_t find_place(const struct ks_system *sys, const struct ks_mm *mm,
 	uint64_t vpn = req->vpn;
 
 	if (!(req->flags & fixed)) {
-		vpn = ks_mmap_place(sys, mm, vpn, req->pages);
+		vpn = wants_alignment(sys, req) ? place_aligned(sys, mm, req->pages) : 0;
+		if (!vpn)
+			vpn = ks_mmap_place(sys, mm, req->vpn, req->pages);
 		return vpn ? (int64_t)vpn : -ENOMEM;
 	}
 	if (vpn > ks_user_end(sys) - req->pages)

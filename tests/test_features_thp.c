@@ -95,7 +95,53 @@ static void a_feature_decides_what_is_seen(void **state)
 	}
 }
 
+static uint64_t place_of(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t pages,
+			 unsigned flags)
+{
+	const struct ksmsim_mmap map = { .vaddr = vaddr,
+					 .length = pages << 12,
+					 .prot = KSMSIM_PROT_READ | KSMSIM_PROT_WRITE,
+					 .flags = flags };
+	int64_t ret = -1;
+
+	assert_int_equal(ksmsim_mmap(sim, pid, &map, &ret), 0);
+	assert_true(ret > 0);
+	return (uint64_t)ret;
+}
+
+/* The first mapping is odd, so that the place below it is, too. */
+static void whole_huge_pages_are_placed_on_their_boundary(void **state)
+{
+	const uint64_t block = UINT64_C(2) << 20;
+
+	(void)state;
+	for (int on = 0; on <= 1; on++) {
+		struct ksmsim *sim = NULL;
+		uint64_t top, vaddr;
+		uint32_t pid = 0;
+
+		assert_int_equal(ksmsim_new(NULL, &sim), 0);
+		assert_int_equal(ksmsim_feature_set(sim, "mmap_aligns_thp", on), 0);
+		assert_int_equal(ksmsim_spawn(sim, &pid), 0);
+		top = place_of(sim, pid, 0, 3, 0);
+		vaddr = place_of(sim, pid, 0, 512, 0);
+		assert_int_equal(vaddr, on ? (top - block) / block * block : top - block);
+		/* not with a hint, not shared, not a page more */
+		top = vaddr;
+		vaddr = place_of(sim, pid, UINT64_C(1) << 62, 512, 0);
+		assert_int_equal(vaddr, top - block);
+		top = vaddr;
+		vaddr = place_of(sim, pid, 0, 513, 0);
+		assert_int_equal(vaddr, top - block - 4096);
+		top = vaddr;
+		vaddr = place_of(sim, pid, 0, 512, KSMSIM_MAP_SHARED);
+		assert_int_equal(vaddr, top - block);
+		ksmsim_free(sim);
+	}
+}
+
 static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(whole_huge_pages_are_placed_on_their_boundary),
 	cmocka_unit_test(a_feature_decides_what_is_seen),
 };
 
