@@ -269,6 +269,7 @@ static void fork_anon_vma(struct ks_system *sys, struct ks_vma *vma)
 	} else if (vma->anon_vma) {
 		vma->anon_vma = sys->next_anon_vma++;
 		vma->cloned = true;
+		ks_vma_reinsert(sys, vma);
 	}
 }
 

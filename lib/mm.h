@@ -43,6 +43,7 @@ struct ks_vma {
 	uint32_t anon_root;  /* of the anon_vma: fork shares it, so a page's place can be told */
 	uint32_t file;	     /* 0: anonymous */
 	bool cloned;	     /* its anon_vma chain has more than one link (inherited by fork) */
+	uint64_t rmap_seq;   /* when it was last put into the anon_vma's interval tree */
 };
 
 struct ks_file {
@@ -131,6 +132,7 @@ struct ks_system {
 	struct ks_mm **mms; /* all mms that still exist, ascending id */
 	uint32_t nr_mms, room_mms;
 	uint32_t next_mm_id, next_pid, next_anon_vma;
+	uint64_t next_rmap_seq;
 	struct ks_file *files; /* [1 .. nr_files] */
 	uint32_t nr_files, room_files;
 	struct ks_pool swap;	     /* struct ks_swap_slot */
@@ -144,6 +146,13 @@ struct ks_system {
 void ks_system_init(struct ks_system *sys, struct ks_env *env, const struct ks_geometry *geo,
 		    unsigned nr_nodes);
 void ks_system_destroy(struct ks_system *sys);
+
+/* The VMA enters the interval tree of its anon_vma, again if its boundaries changed: behind its
+ * equals. Models: mm/vma.c:vma_prepare(), vma_complete(). */
+static inline void ks_vma_reinsert(struct ks_system *sys, struct ks_vma *vma)
+{
+	vma->rmap_seq = ++sys->next_rmap_seq;
+}
 
 /* First vpn that no process can map. */
 uint64_t ks_user_end(const struct ks_system *sys);
@@ -336,8 +345,8 @@ long ks_split_folio(struct ks_system *sys, ks_pfn at, unsigned order, bool unifo
 
 /* ---- rmap.c ---- */
 
-/* Calls @visit for every place that may map the folio, by the VMAs of its anon_vma: mms in the order
- * of their VMAs' making, @vpn where the folio's first page would be (it may lie outside the VMA);
+/* Calls @visit for every place that may map the folio, in the order of the anon_vma's interval tree:
+ * by page offset of the VMA, among equals the one last changed last. @vpn is where the folio's first page would be (it may lie outside the VMA);
  * [start, end) is the part of the folio's range that the VMA covers. */
 void ks_rmap_folio(struct ks_system *sys, const struct ks_folio *folio,
 		   void (*visit)(void *self, struct ks_mm *mm, uint64_t vpn, uint64_t start,

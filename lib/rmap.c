@@ -8,8 +8,12 @@
  * A large folio knows where it belongs: the root of its anon_vma and its page
  * offset there. Only VMAs of that root which cover the offset can map it.
  *
- * Differs: the kernel finds the mappings through the anon_vma's interval tree or
- * KSM's items, and so in the order in which these were made.
+ * What could surprise: their order is that of the anon_vma's interval tree, where a
+ * VMA whose boundaries changed goes behind its equals; it decides whether a folio
+ * counts as partially mapped while it is split.
+ *
+ * Models: mm/rmap.c:rmap_walk_anon(), mm/interval_tree.c.
+ * Differs: single frames in the order of mms.
  */
 #include "mm.h"
 
@@ -50,29 +54,74 @@ void ks_rmap_walk(struct ks_system *sys, ks_pfn pfn,
 	}
 }
 
+/* One VMA that may map a folio. */
+struct candidate {
+	struct ks_mm *mm;
+	uint64_t pgoff, seq;	  /* of the VMA: its place in the interval tree */
+	uint64_t vpn, start, end; /* what ks_rmap_folio() tells of it */
+};
+
+struct candidates {
+	struct candidate *list;
+	uint32_t nr, room;
+};
+
+static void add_candidate(struct ks_env *env, struct candidates *all, const struct candidate *one)
+{
+	uint32_t i = all->nr;
+
+	if (all->nr == all->room) {
+		all->room = all->room ? 2 * all->room : 8;
+		all->list = ks_realloc(env, all->list, all->room * sizeof(*all->list));
+	}
+	for (; i > 0; i--) {
+		const struct candidate *before = &all->list[i - 1];
+
+		if (before->pgoff < one->pgoff ||
+		    (before->pgoff == one->pgoff && before->seq < one->seq))
+			break;
+		all->list[i] = *before;
+	}
+	all->list[i] = *one;
+	all->nr++;
+}
+
+/* The part of @folio that @vma covers, if it belongs to it. */
+static bool covers(const struct ks_vma *vma, const struct ks_folio *folio, struct candidate *one)
+{
+	const uint64_t index = folio->index, behind = index + ks_folio_pages(folio);
+	const uint64_t pages = vma->end - vma->start;
+
+	if (vma->anon_root != folio->root || vma->pgoff >= behind || vma->pgoff + pages <= index)
+		return false;
+	one->pgoff = vma->pgoff;
+	one->seq = vma->rmap_seq;
+	one->vpn = vma->start + (index - vma->pgoff);
+	one->start = vma->pgoff > index ? vma->start : one->vpn;
+	one->end = vma->pgoff + pages < behind ? vma->end : vma->start + (behind - vma->pgoff);
+	return true;
+}
+
 void ks_rmap_folio(struct ks_system *sys, const struct ks_folio *folio,
 		   void (*visit)(void *self, struct ks_mm *mm, uint64_t vpn, uint64_t start,
 				 uint64_t end),
 		   void *self)
 {
-	const uint64_t index = folio->index, behind = index + ks_folio_pages(folio);
-	const uint32_t root = folio->root;
+	const struct ks_folio wanted = *folio; /* visits may change it */
+	struct candidates all = { .nr = 0 };
 
 	for (uint32_t i = 0; i < sys->nr_mms; i++) {
-		struct ks_mm *mm = sys->mms[i];
+		struct candidate one = { .mm = sys->mms[i] };
 
-		for (uint32_t k = 0; k < mm->nr_vmas; k++) {
-			const struct ks_vma *vma = &mm->vmas[k];
-			const uint64_t pages = vma->end - vma->start;
-			uint64_t start, end;
-
-			if (vma->anon_root != root || vma->pgoff >= behind ||
-			    vma->pgoff + pages <= index)
-				continue;
-			start = vma->pgoff > index ? vma->start : vma->start + (index - vma->pgoff);
-			end = vma->pgoff + pages < behind ? vma->end
-							  : vma->start + (behind - vma->pgoff);
-			visit(self, mm, vma->start + (index - vma->pgoff), start, end);
+		for (uint32_t k = 0; k < one.mm->nr_vmas; k++) {
+			if (covers(&one.mm->vmas[k], &wanted, &one))
+				add_candidate(sys->env, &all, &one);
 		}
 	}
+	for (uint32_t i = 0; i < all.nr; i++) {
+		const struct candidate *one = &all.list[i];
+
+		visit(self, one->mm, one->vpn, one->start, one->end);
+	}
+	ks_free(sys->env, all.list);
 }

@@ -17,7 +17,6 @@
  *
  * Models: mm/huge_memory.c:__folio_split(), mm/rmap.c:try_to_migrate_one(),
  * mm/migrate.c:remove_migration_pte(), try_to_map_unused_to_zeropage().
- * Differs: mms in the order of their ids, not of the interval tree.
  */
 #include "mm.h"
 

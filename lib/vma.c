@@ -138,9 +138,10 @@ static void enter_khugepaged(struct ks_system *sys, struct ks_mm *mm, uint64_t v
 }
 
 /* Covers @range by its neighbours, if they can. Models: vma_merge_new_range(). */
-static bool merge_new(const struct ks_env *env, struct ks_mm *mm, const struct ks_vma *range,
+static bool merge_new(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *range,
 		      bool with_behind)
 {
+	const struct ks_env *env = sys->env;
 	const uint32_t idx = idx_from(mm, range->start);
 	struct ks_vma *before = idx > 0 ? &mm->vmas[idx - 1] : NULL;
 	struct ks_vma *behind = with_behind && idx < mm->nr_vmas ? &mm->vmas[idx] : NULL;
@@ -157,9 +158,11 @@ static bool merge_new(const struct ks_env *env, struct ks_mm *mm, const struct k
 			close_slots(mm, idx, 1);
 		}
 		take_anon_vma(before, range);
+		ks_vma_reinsert(sys, before);
 	} else if (behind) {
 		set_start(behind, range->start);
 		take_anon_vma(behind, range);
+		ks_vma_reinsert(sys, behind);
 	}
 	return before || behind;
 }
@@ -171,13 +174,14 @@ static long insert(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma 
 
 	KS_ASSERT(sys->env, vma->start < vma->end);
 	KS_ASSERT(sys->env, idx == mm->nr_vmas || mm->vmas[idx].start >= vma->end);
-	if (merge_new(sys->env, mm, vma, with_behind)) {
+	if (merge_new(sys, mm, vma, with_behind)) {
 		enter_khugepaged(sys, mm, vma->start);
 		return 0;
 	}
 	if (mm->nr_vmas > KS_VMAS_MAX)
 		return -ENOMEM;
 	open_slot(sys->env, mm, idx, vma);
+	ks_vma_reinsert(sys, &mm->vmas[idx]);
 	return 0;
 }
 
@@ -219,15 +223,18 @@ long ks_vma_split(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn)
 	set_start(&upper, vpn);
 	open_slot(sys->env, mm, idx + 1, &upper);
 	mm->vmas[idx].end = vpn;
+	ks_vma_reinsert(sys, &mm->vmas[idx + 1]);
+	ks_vma_reinsert(sys, &mm->vmas[idx]);
 	ks_split_pmd_at(sys, mm, vpn);
 	return 0;
 }
 
 /* Gives the part @piece (its flags are the new ones) of VMA @idx to its neighbours, if they can
  * take it. Models: vma_merge_existing_range(). */
-static bool merge_piece(const struct ks_env *env, struct ks_mm *mm, uint32_t idx,
+static bool merge_piece(struct ks_system *sys, struct ks_mm *mm, uint32_t idx,
 			const struct ks_vma *piece)
 {
+	const struct ks_env *env = sys->env;
 	struct ks_vma *vma = &mm->vmas[idx];
 	const bool at_start = piece->start == vma->start, at_end = piece->end == vma->end;
 	struct ks_vma *before = at_start && idx > 0 ? vma - 1 : NULL;
@@ -241,10 +248,13 @@ static bool merge_piece(const struct ks_env *env, struct ks_mm *mm, uint32_t idx
 		before->end = behind->end;
 		take_anon_vma(before, behind);
 		take_anon_vma(before, vma);
+		ks_vma_reinsert(sys, before);
 		close_slots(mm, idx, 2);
 	} else if (before) {
 		before->end = piece->end;
 		take_anon_vma(before, vma);
+		ks_vma_reinsert(sys, before);
+		ks_vma_reinsert(sys, vma);
 		if (at_end)
 			close_slots(mm, idx, 1);
 		else
@@ -252,6 +262,8 @@ static bool merge_piece(const struct ks_env *env, struct ks_mm *mm, uint32_t idx
 	} else if (behind) {
 		set_start(behind, piece->start);
 		take_anon_vma(behind, vma);
+		ks_vma_reinsert(sys, behind);
+		ks_vma_reinsert(sys, vma);
 		if (at_start)
 			close_slots(mm, idx, 1);
 		else
@@ -275,7 +287,7 @@ long ks_vma_set_flags(struct ks_system *sys, struct ks_mm *mm, uint64_t start, u
 	set_start(&piece, start);
 	piece.end = end;
 	piece.flags = flags;
-	if (merge_piece(sys->env, mm, (uint32_t)(vma - mm->vmas), &piece)) {
+	if (merge_piece(sys, mm, (uint32_t)(vma - mm->vmas), &piece)) {
 		/* one of the two is the VMA's boundary now, or none: vma_adjust_trans_huge() */
 		if (ks_vma_at(mm, start)->start == start)
 			ks_split_pmd_at(sys, mm, start);
@@ -320,6 +332,7 @@ void ks_vma_prepare_anon(struct ks_system *sys, struct ks_mm *mm, struct ks_vma 
 
 	if (vma->anon_vma)
 		return;
+	ks_vma_reinsert(sys, vma);
 	if (idx + 1 < mm->nr_vmas && shares_anon_vma(vma, vma + 1, true)) {
 		take_anon_vma(vma, vma + 1);
 	} else if (idx > 0 && shares_anon_vma(vma, vma - 1, false)) {
