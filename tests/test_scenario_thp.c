@@ -181,6 +181,8 @@ static void guards_are_a_state(void **state)
 	holds("proc A\nmmap A r 4\nmadvise A r+1 GUARD_INSTALL\nexpect A.r+1=guard A.r+2=none\n"
 	      "touch A r+1\nexpect result=-EFAULT\nmadvise A r GUARD_REMOVE\ntouch A r+1\n"
 	      "expect result=0 A.r+1=anon\n");
+	ends("proc A\nmmap A r 32T noreserve\nmadvise A r GUARD_INSTALL\n", SIM_EINPUT,
+	     "would touch 8589934592 pages");
 	ends("proc A\nmmap A r 4\nmadvise A r GUARD_INSTALL\nexpect same(A.r+0,A.r+0)\n", 0,
 	     "no page in the first place");
 }
