@@ -203,9 +203,10 @@ static void put_title(const struct map *map, const struct sim_op *op)
 	const uint64_t page = map->run->world.page;
 	char pages[SIM_HUMAN_BYTES];
 
-	fprintf(map->out, "%s.%s: %s pages from 0x%" PRIx64 ", a character for ",
+	fprintf(map->out, "%s.%s: %s page%s from 0x%" PRIx64 ", a character for ",
 		map->run->world.processes[op->process].name, op->region ? op->region : "memory",
-		sim_grouped(pages, (int64_t)((map->end - map->vaddr) / page)), map->vaddr);
+		sim_grouped(pages, (int64_t)((map->end - map->vaddr) / page)),
+		map->end - map->vaddr == page ? "" : "s", map->vaddr);
 	if (map->unit == page)
 		fprintf(map->out, "each page\n");
 	else

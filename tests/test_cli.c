@@ -353,7 +353,7 @@ static void lists_and_help_are_there(void **state)
 	static const char *const names[] = { "profiles",   "features",	 "knobs",	"counters",
 					     "figures",	   "events",	 "costs",	"advices",
 					     "operations", "geometries", "allocations", "findings",
-					     "errors" };
+					     "errors",	   "mthp",	 "policies" };
 	struct place *place = *state;
 	char arguments[64];
 	size_t i;
@@ -376,6 +376,30 @@ static void lists_and_help_are_there(void **state)
 	has(place->out, "Exit status");
 	assert_int_equal(ksmsim(place, "--version"), 0);
 	has(place->out, "ksmsim ");
+}
+
+static void memory_is_drawn_behind_the_run(void **state)
+{
+	struct place *place = *state;
+
+	spill(place, "a.ksm", "proc A\nmmap A r 3\ntouch A r+1\nproc B\nexit B\n");
+	assert_int_equal(ksmsim(place, "run a.ksm --quiet --map A:r --map A:r+1"), 0);
+	assert_string_equal(place->out,
+			    "A.r: 3 pages from 0x10000000000, a character for each page\n"
+			    "               0  .a.\n"
+			    "               1  a  anonymous page of its own\n"
+			    "               2  .  nothing\n"
+			    "A.r: 1 page from 0x10000001000, a character for each page\n"
+			    "               1  a\n"
+			    "               1  a  anonymous page of its own\n");
+	assert_int_equal(ksmsim(place, "run a.ksm --map A:s"), 2);
+	has(place->err, "--map:1:7: A has no region 's'");
+	assert_int_equal(ksmsim(place, "run a.ksm --map B:r"), 2);
+	has(place->err, "process B has exited");
+	assert_int_equal(ksmsim(place, "run a.ksm --map A"), 2);
+	has(place->err, "'A' is not PROCESS:RANGE");
+	assert_int_equal(ksmsim(place, "run a.ksm --json --map A:r"), 2);
+	has(place->err, "--json");
 }
 
 static void progress_is_for_terminals(void **state)
@@ -401,6 +425,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_signal_leaves_no_file_behind),
 	TEST(output_that_cannot_be_written_is_an_error),
 	TEST(lists_and_help_are_there),
+	TEST(memory_is_drawn_behind_the_run),
 	TEST(progress_is_for_terminals),
 };
 
