@@ -6,7 +6,7 @@
 #include "ksm.h"
 
 struct tally {
-	uint64_t items, stable, unstable, in_tree;
+	uint64_t items, stable, unstable, in_tree, lost;
 	uint64_t shared, chains, dups, nodes_with_pfn, nodes_in_trees;
 };
 
@@ -45,6 +45,7 @@ static const char *check_item(struct ks_ksm *ksm, struct ks_mm *mm, const struct
 	const bool stable = ks_item_test(ksm, item, KS_ITEM_STABLE);
 	const bool unstable = ks_item_test(ksm, item, KS_ITEM_UNSTABLE);
 	const bool in_tree = ks_item_in_tree(ksm, item);
+	const bool lost = ks_item_lost_node(ksm, item) != 0;
 	const uint64_t vpn = ks_item_vpn(item);
 	const struct ks_pte pte =
 		mm->alive ? ks_pte_get(&ksm->sys->tables, &mm->pt, vpn) : (struct ks_pte){ 0 };
@@ -53,6 +54,9 @@ static const char *check_item(struct ks_ksm *ksm, struct ks_mm *mm, const struct
 	tally->stable += stable;
 	tally->unstable += unstable;
 	tally->in_tree += in_tree;
+	tally->lost += lost;
+	if (lost && (stable || unstable))
+		return "I26: an item that points to a node that went is in a tree";
 	if (stable && unstable)
 		return "I5: an item is stable and unstable at once";
 	if (in_tree && !unstable)
@@ -246,6 +250,8 @@ static const char *check_counters(const struct ks_ksm *ksm, const struct tally *
 	if (count[KSMSIM_COUNT_stable_node_chains] != tally->chains ||
 	    count[KSMSIM_COUNT_stable_node_dups] != tally->dups)
 		return "I18: chains or dups are miscounted";
+	if (ksm->forgotten.nr != tally->lost)
+		return "I26: nodes that went are on record for items that are not there";
 	if (ksm->by_pfn_nr != tally->nodes_with_pfn)
 		return "I15: the number of KSM pages with a node is wrong";
 	return NULL;
