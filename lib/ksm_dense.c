@@ -1,5 +1,6 @@
 /*
- * ksm_dense.c - the scan of dense page tables, 64 entries at a time.
+ * ksm_dense.c - the scan of dense page tables, and of what a PMD entry maps, 64
+ * entries at a time.
  *
  *   all pages of a word merged already?  counted at once
  *   aged pages whose turn it is to be skipped?  skipped without a visit
@@ -14,6 +15,11 @@
 #include "ksm_scan.h"
 
 #define PREFETCH_MIN 4096u /* items; smaller trees are in the cache anyway */
+
+static ks_pfn page_at(const struct ks_leaf *leaf, unsigned slot)
+{
+	return leaf->huge ? leaf->pmd.pfn + slot : ks_dense_pfn(leaf->all)[slot];
+}
 
 /* The page still maps the node that its item is attached to: nothing to do but count. */
 static uint64_t settled_pages(const struct ks_batch *batch, struct ks_dense *dense, unsigned word,
@@ -68,12 +74,11 @@ static enum ks_progress count_settled(struct ks_batch *batch, uint64_t vpn, uint
 static void prefetch_paths(const struct ks_batch *batch, const struct ks_leaf *leaf, unsigned word,
 			   uint64_t pages)
 {
-	const uint32_t *pfns = ks_dense_pfn(leaf->all) + word * 64;
 	ks_pfn ahead[KS_PREFETCH];
 	unsigned nr = 0;
 
 	for (; pages && nr < KS_PREFETCH; pages &= pages - 1)
-		ahead[nr++] = pfns[__builtin_ctzll(pages)];
+		ahead[nr++] = page_at(leaf, word * 64 + (unsigned)__builtin_ctzll(pages));
 	ks_unstable_prefetch(batch->ksm, ahead, nr);
 }
 
@@ -110,7 +115,6 @@ static uint64_t skip_pages(struct ks_batch *batch, struct ks_leaf *leaf, unsigne
 {
 	struct ks_ksm *ksm = batch->ksm;
 	struct ks_body_dense *body = ks_seg_dense(ksm, batch->seg);
-	const uint32_t *pfns = ks_dense_pfn(leaf->all) + word * 64;
 	const uint64_t vpn = leaf->vpn + word * 64;
 	const unsigned slot0 = (unsigned)(vpn & (KS_SEG_SLOTS - 1));
 	uint64_t skipped = 0;
@@ -118,7 +122,7 @@ static uint64_t skip_pages(struct ks_batch *batch, struct ks_leaf *leaf, unsigne
 	for (; pages; pages &= pages - 1, skipped++) {
 		const unsigned i = (unsigned)__builtin_ctzll(pages);
 
-		if (!quick_skip(batch, body, slot0 + i, pfns[i]))
+		if (!quick_skip(batch, body, slot0 + i, page_at(leaf, word * 64 + i)))
 			break;
 		ks_found(batch, vpn + i);
 	}
@@ -187,47 +191,52 @@ static enum ks_progress scan_pages(struct ks_batch *batch, struct ks_leaf *leaf,
 	}
 	if (progress == KS_STOP || !pages || splits != batch->ksm->splits)
 		return progress;
-	if (items_ready(batch, vpn, pages) &&
+	if (!leaf->huge && items_ready(batch, vpn, pages) &&
 	    (settled_pages(batch, leaf->all, word, vpn) & pages) == pages)
 		return count_settled(batch, vpn, pages);
 	return scan_word(batch, leaf, word, pages);
 }
 
-/* The pages of a word that lie in slots [first, last]. */
-static uint64_t word_pages(const struct ks_leaf *leaf, unsigned word, unsigned first, unsigned last)
+/* The same up to the next split of a folio, from where the cursor stands then. */
+static enum ks_progress scan_words(struct ks_batch *batch, struct ks_leaf *leaf, unsigned first,
+				   unsigned last)
 {
-	struct ks_dense *dense = leaf->all;
-	uint64_t pages = ks_dense_plane(dense, KS_PTE_PRESENT)[word] &
-			 ~ks_dense_plane(dense, KS_PTE_SPECIAL)[word] &
-			 ~ks_dense_plane(dense, KS_PTE_FILE)[word];
+	const uint64_t splits = batch->ksm->splits;
+	const bool huge = leaf->huge;
+	const uint64_t *present = huge ? NULL : ks_dense_plane(leaf->all, KS_PTE_PRESENT);
+	const uint64_t *special = huge ? NULL : ks_dense_plane(leaf->all, KS_PTE_SPECIAL);
+	const uint64_t *file = huge ? NULL : ks_dense_plane(leaf->all, KS_PTE_FILE);
 
-	if (word == first / 64)
-		pages &= ~UINT64_C(0) << (first % 64);
-	if (word == last / 64)
-		pages &= ~UINT64_C(0) >> (63 - last % 64);
-	return pages;
+	for (unsigned w = first / 64; w <= last / 64; w++) {
+		uint64_t pages = huge ? ~UINT64_C(0) : present[w] & ~special[w] & ~file[w];
+
+		if (w == first / 64)
+			pages &= ~UINT64_C(0) << (first % 64);
+		if (w == last / 64)
+			pages &= ~UINT64_C(0) >> (63 - last % 64);
+		if (pages && scan_pages(batch, leaf, w, pages) == KS_STOP)
+			return KS_STOP;
+		if (splits != batch->ksm->splits)
+			return KS_GO_ON;
+		/* Items behind the last page of this word wait for the next page. */
+		if (orphan_items(batch, leaf->vpn + w * 64, pages))
+			batch->gap = true;
+	}
+	return KS_GO_ON;
 }
 
 enum ks_progress ks_scan_dense(struct ks_batch *batch, struct ks_leaf *leaf, unsigned first,
 			       unsigned last)
 {
-	unsigned w = first / 64;
+	const bool huge = leaf->huge;
+	enum ks_progress progress = KS_GO_ON;
+	uint64_t splits = batch->ksm->splits - 1;
 
-	while (w <= last / 64) {
-		const uint64_t pages = word_pages(leaf, w, first, last);
-		const uint64_t splits = batch->ksm->splits;
-
-		if (pages && scan_pages(batch, leaf, w, pages) == KS_STOP)
-			return KS_STOP;
-		if (splits != batch->ksm->splits) {
-			first = (unsigned)(batch->ksm->cursor.vpn - leaf->vpn);
-			if (first <= last && first / 64 == w)
-				continue;
-		}
-		/* Items behind the last page of this word wait for the next page. */
-		if (orphan_items(batch, leaf->vpn + w * 64, pages))
-			batch->gap = true;
-		w++;
+	while (first <= last && leaf->huge == huge && splits != batch->ksm->splits &&
+	       progress == KS_GO_ON) {
+		splits = batch->ksm->splits;
+		progress = scan_words(batch, leaf, first, last);
+		first = (unsigned)(batch->ksm->cursor.vpn - leaf->vpn);
 	}
-	return KS_GO_ON;
+	return progress;
 }

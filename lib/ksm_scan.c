@@ -99,18 +99,19 @@ static enum ks_progress scan_small(struct ks_batch *batch, struct ks_leaf *leaf,
 	return KS_GO_ON;
 }
 
-/* The pages of a PMD entry, until a merge has split it. Returns how many were dealt with: the others
- * are for the table that took over. */
-static unsigned scan_huge(struct ks_batch *batch, struct ks_leaf *leaf, unsigned first,
-			  unsigned last, enum ks_progress *progress)
+/* The pages of a PMD entry, until a merge has split it: the cursor stands on the next one. */
+static enum ks_progress scan_huge(struct ks_batch *batch, struct ks_leaf *leaf, unsigned first,
+				  unsigned last)
 {
-	unsigned slot = first;
+	enum ks_progress progress = KS_GO_ON;
 
 	if (!ks_leaf_is_thp(leaf))
-		return last - first + 1;
-	while (slot <= last && leaf->huge && *progress == KS_GO_ON)
-		*progress = ks_scan_page(batch, leaf, slot++);
-	return slot - first;
+		return KS_GO_ON;
+	if (batch->ksm->env->knob.shortcuts)
+		return ks_scan_dense(batch, leaf, first, last);
+	while (first <= last && leaf->huge && progress == KS_GO_ON)
+		progress = ks_scan_page(batch, leaf, first++);
+	return progress;
 }
 
 /* ---- the walk ---- */
@@ -156,10 +157,12 @@ static enum ks_progress scan_leaf(struct ks_batch *batch, const struct ks_walk *
 	unsigned first = walk->first;
 	uint64_t done;
 
-	if (leaf->huge)
-		first += scan_huge(batch, leaf, first, walk->last, &progress);
-	if (leaf->huge || first > walk->last || progress == KS_STOP)
-		return progress;
+	if (leaf->huge) {
+		progress = scan_huge(batch, leaf, first, walk->last);
+		first = (unsigned)(batch->ksm->cursor.vpn - leaf->vpn);
+		if (leaf->huge || first > walk->last || progress == KS_STOP)
+			return progress;
+	}
 	progress = leaf->dense && batch->ksm->env->knob.shortcuts
 			   ? ks_scan_dense(batch, leaf, first, walk->last)
 			   : scan_small(batch, leaf, first, walk->last);

@@ -43,7 +43,8 @@ static inline void ks_found(struct ks_batch *batch, uint64_t vpn)
 
 /* One page: its item, smart scan, the visit. */
 enum ks_progress ks_scan_page(struct ks_batch *batch, struct ks_leaf *leaf, unsigned slot);
-/* The pages in slots [first, last] of a dense table. */
+/* The pages in slots [first, last] of a dense table, or of a PMD entry up to its split: there the
+ * cursor stands then. */
 enum ks_progress ks_scan_dense(struct ks_batch *batch, struct ks_leaf *leaf, unsigned first,
 			       unsigned last);
 /* true: the only page of this table is merged or skipped, and that is done. */
