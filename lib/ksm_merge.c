@@ -100,7 +100,6 @@ static int merge_one(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn 
 	if (kpfn == KS_PFN_NONE) {
 		ks_frame_flag(frame, KS_FRAME_KSM, true);
 		ks_frame_flag(frame, KS_FRAME_DIRTY, true);
-		ks_frame_flag(frame, KS_FRAME_LAZYFREE, false);
 		ks_cost(ksm->env, KS_COST_merge_new);
 		return 0;
 	}

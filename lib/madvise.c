@@ -195,12 +195,26 @@ static void make_clean(const struct part *p, uint64_t vpn, struct ks_pte pte)
 	ks_pte_set(p->sys->env, &p->sys->tables, &p->mm->pt, vpn, pte);
 }
 
-/* A clean page that only this process maps may be dropped by reclaim until it is written again.
+/* Does the page lose its dirty mark? Not while others map it. */
+static bool wash(struct ks_system *sys, ks_pfn pfn)
+{
+	struct ks_frame *frame = ks_frame(&sys->frames, pfn);
+
+	if (!ks_frame_test(frame, KS_FRAME_SWAPCACHE) && !ks_frame_test(frame, KS_FRAME_DIRTY))
+		return true;
+	if (ks_frame_maps(frame) != 1)
+		return false;
+	if (ks_frame_test(frame, KS_FRAME_SWAPCACHE) && !ks_swap_cache_drop(sys, pfn))
+		return false;
+	ks_frame_flag(frame, KS_FRAME_DIRTY, false);
+	return true;
+}
+
+/* The page, one of KSM too, may be dropped by reclaim until it is written again.
  * Models: madvise_free_pte_range(). */
 static void free_lazily(const struct part *p, uint64_t vpn, struct ks_pte pte)
 {
 	struct ks_system *sys = p->sys;
-	struct ks_frame *frame;
 
 	if (ks_pte_is_guard(pte))
 		return;
@@ -209,14 +223,8 @@ static void free_lazily(const struct part *p, uint64_t vpn, struct ks_pte pte)
 		ks_pte_gone(sys, p->mm, pte);
 		return;
 	}
-	if (!ks_pte_is_anon(pte))
+	if (!ks_pte_is_anon(pte) || !wash(sys, pte.pfn))
 		return;
-	frame = ks_frame(&sys->frames, pte.pfn);
-	if (ks_frame_test(frame, KS_FRAME_KSM) || ks_frame_maps(frame) != 1)
-		return;
-	if (ks_frame_test(frame, KS_FRAME_SWAPCACHE) && !ks_swap_cache_drop(sys, pte.pfn))
-		return;
-	ks_frame_flag(frame, KS_FRAME_DIRTY, false);
 	ks_lru_lazyfree(sys->env, &sys->frames, pte.pfn);
 	make_clean(p, vpn, pte);
 }

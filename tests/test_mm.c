@@ -401,24 +401,26 @@ static void dontneed_frees_a_table_if_it_covers_all_of_it(void **state)
 	}
 }
 
-static void free_makes_own_pages_clean_and_lazy(void **state)
+static void free_makes_pages_lazy_but_for_dirty_ones_that_others_map(void **state)
 {
 	struct ks_mm *child;
 	struct ks_pte pte;
 
 	(void)state;
 	mmworld_fill(w, mm, 0, 1);
+	mmworld_fill(w, mm, 4, 1);
+	ks_frame_flag(ks_frame(&w->sys.frames, mmworld_pte(w, mm, 0).pfn), KS_FRAME_DIRTY, true);
 	child = mmworld_fork(w, mm);
 	mmworld_fill(w, mm, 1, 2);
 	mmworld_make_ksm(w, mm, 2);
 	ks_frame_flag(ks_frame(&w->sys.frames, mmworld_pte(w, mm, 1).pfn), KS_FRAME_DIRTY, true);
 	assert_int_equal(advise(0, 8, KSMSIM_MADV_FREE), 0);
 	ks_lru_drain(&w->env, &w->sys.frames);
-	for (uint64_t i = 0; i < 3; i++) {
+	for (uint64_t i = 0; i < 5; i += i == 2 ? 2 : 1) {
 		const struct ks_frame *frame = ks_frame(&w->sys.frames, mmworld_pte(w, mm, i).pfn);
 
-		assert_int_equal(ks_frame_test(frame, KS_FRAME_LAZYFREE), i == 1);
-		assert_int_equal(ks_frame_test(frame, KS_FRAME_DIRTY), i == 2);
+		assert_int_equal(ks_frame_test(frame, KS_FRAME_LAZYFREE), i != 0);
+		assert_int_equal(ks_frame_test(frame, KS_FRAME_DIRTY), i == 0);
 	}
 	pte = mmworld_pte(w, mm, 1);
 	assert_int_equal(pte.bits, KS_PTE(PRESENT) | KS_PTE(WRITE));
@@ -428,7 +430,7 @@ static void free_makes_own_pages_clean_and_lazy(void **state)
 	mmworld_store(w, mm, 3, 9);
 	assert_int_equal(ks_swap_out(&w->sys, pte.pfn, false), 1);
 	assert_int_equal(ks_swap_out(&w->sys, mmworld_pte(w, mm, 3).pfn, false), 1);
-	mmworld_expect_pages(w, mm, "s.k$....");
+	mmworld_expect_pages(w, mm, "s.k$s...");
 	mmworld_expect_value(w, mm, 1, 0);
 	mmworld_expect_value(w, mm, 3, 9);
 	mmworld_expect_value(w, child, 0, 1);
@@ -752,7 +754,7 @@ static const struct CMUnitTest tests[] = {
 	mm_test(flag_advices_split_and_refuse),
 	mm_test(dontneed_drops_pages_but_not_locked_ones),
 	mm_test(dontneed_frees_a_table_if_it_covers_all_of_it),
-	mm_test(free_makes_own_pages_clean_and_lazy),
+	mm_test(free_makes_pages_lazy_but_for_dirty_ones_that_others_map),
 	mm_test(populate_faults_in_and_refuses),
 	mm_test(mlock_copies_merged_pages_of_writable_memory),
 	mm_test(mlock_reports_holes_rights_and_memory),
