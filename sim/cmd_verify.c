@@ -287,6 +287,13 @@ static int judge(struct command *c, const struct sim_lockstep *l, const char *ag
 	return l->status == SIM_LIVE_EREFUSED || l->status == KSMSIM_ENOMEM ? CLI_USAGE : 0;
 }
 
+/* Was it somebody else? */
+static bool is_disturbed(const struct command *c, const struct sim_lockstep *l)
+{
+	return l->status == SIM_LIVE_EDISTURBED ||
+	       (c->lockstep.side[1].backend == sim_live_new && sim_lockstep_doubts(l));
+}
+
 static int verify_file(struct command *c, const char *path)
 {
 	struct sim_lockstep_options o = c->lockstep;
@@ -303,7 +310,7 @@ static int verify_file(struct command *c, const char *path)
 		/* about what is in the LRU batches: once more, as they are */
 		if (!status && l.nr_reports && !o.undrained && sim_lockstep_agrees(&l))
 			o.undrained = true;
-		else if (status != SIM_LIVE_EDISTURBED || ++tries == DISTURBED_MAX)
+		else if (!is_disturbed(c, &l) || ++tries == DISTURBED_MAX)
 			break;
 		sim_lockstep_free(&l);
 		rewind(in);
@@ -371,7 +378,7 @@ static int run_seed(struct command *c, const json_t *operations, const char *nam
 	lenient.lenient = true;
 	for (;;) {
 		status = sim_lockstep_list(l, &lenient, operations, name);
-		if (status != SIM_LIVE_EDISTURBED || ++tries == DISTURBED_MAX)
+		if (!is_disturbed(c, l) || ++tries == DISTURBED_MAX)
 			return status;
 		sim_lockstep_free(l);
 	}

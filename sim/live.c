@@ -434,7 +434,8 @@ static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 	static const enum sim_figure figures[] = { SIM_FIGURE_registered, SIM_FIGURE_nr_ptes };
 	size_t i;
 
-	(void)backend;
+	if (live_of(backend)->thp.zero_is_held)
+		blind->counters |= UINT64_C(1) << KSMSIM_COUNT_thp_zero_page_alloc;
 	for (i = 0; i < sizeof(counters) / sizeof(*counters); i++)
 		blind->counters |= UINT64_C(1) << counters[i];
 	for (i = 0; i < sizeof(figures) / sizeof(*figures); i++)

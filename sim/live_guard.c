@@ -5,7 +5,7 @@
  * value of every knob and waits at a pipe. When the other end closes, because the
  * run is over or because the driver was killed, by whatever signal, the guard
  * stops ksmd, un-merges what there is, writes every knob back, of KSM and of huge pages, lets
- * ksmd run on the CPUs it had and removes the trace instance and the memory cgroup. There
+ * ksmd run on the CPUs it had, as nice as it was, and removes the trace instance and the memory cgroup. There
  * is no other way to the old state: the end of a good run takes it, too.
  *
  * The guard is apart from the terminal (setsid) and ignores what a terminal sends. The
@@ -28,6 +28,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -263,6 +264,7 @@ struct saved {
 	} knobs[KNOBS_MAX];
 	size_t nr;
 	cpu_set_t ksmd_cpus;
+	int ksmd_nice, khugepaged_nice;
 };
 
 static void save_file(struct saved *saved, const char *path)
@@ -343,6 +345,17 @@ static void save_knobs(struct saved *saved)
 	save_thp_knobs(saved);
 }
 
+static int nice_of(pid_t pid)
+{
+	return pid ? getpriority(PRIO_PROCESS, (id_t)pid) : 0;
+}
+
+static void set_nice(pid_t pid, int nice)
+{
+	if (pid)
+		setpriority(PRIO_PROCESS, (id_t)pid, nice);
+}
+
 /* ksmd at rest, nothing merged. */
 static void empty_ksm(void)
 {
@@ -377,6 +390,8 @@ static void put_back(struct live *live, const struct saved *saved)
 	for (i = 0; i < saved->nr; i++)
 		put_back_knob(&saved->knobs[i]);
 	sched_setaffinity(guard->ksmd, sizeof(saved->ksmd_cpus), &saved->ksmd_cpus);
+	set_nice(guard->ksmd, saved->ksmd_nice);
+	set_nice(guard->khugepaged, saved->khugepaged_nice);
 	for (i = 0; i < 100 && guard->instance_name[0]; i++) {
 		if (!unlinkat(guard->tracefs, guard->instance_name, AT_REMOVEDIR) || errno != EBUSY)
 			break;
@@ -531,6 +546,17 @@ static void make_group(struct live *live)
 		guard->group[0] = '\0';
 }
 
+/* The less time an operation takes, the less others do in between. */
+static void be_quick(struct live *live)
+{
+	struct live_guard *guard = &live->guard;
+
+	guard->nice = nice_of(getpid());
+	set_nice(getpid(), -20);
+	set_nice(guard->ksmd, -20);
+	set_nice(guard->khugepaged, -20);
+}
+
 /* Driver, processes and ksmd on one CPU. */
 static int share_cpu(struct live *live)
 {
@@ -563,6 +589,7 @@ static int look_around(struct live *live)
 		return live_fail(live, SIM_LIVE_EREFUSED, "%s", why);
 	live->ksm = open(KSM_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	guard->ksmd = live_thread_find("ksmd");
+	guard->khugepaged = live_thread_find("khugepaged");
 	guard->tracefs = open_tracefs();
 	if (live->ksm < 0 || !guard->ksmd)
 		return live_fail(live, SIM_LIVE_EREFUSED, "there is no ksmd");
@@ -589,10 +616,13 @@ int live_guard_start(struct live *live)
 	make_group(live);
 	save_knobs(&saved);
 	sched_getaffinity(live->guard.ksmd, sizeof(saved.ksmd_cpus), &saved.ksmd_cpus);
+	saved.ksmd_nice = nice_of(live->guard.ksmd);
+	saved.khugepaged_nice = nice_of(live->guard.khugepaged);
 	error = start_guard(live, &saved);
 	if (error)
 		return error;
 	empty_ksm();
+	be_quick(live);
 	return share_cpu(live);
 }
 
@@ -612,8 +642,10 @@ void live_guard_end(struct live *live)
 		if (guard->group[0])
 			rmdir(guard->group);
 	}
-	if (guard->before)
+	if (guard->before) {
 		sched_setaffinity(0, sizeof(*guard->before), guard->before);
+		set_nice(getpid(), guard->nice);
+	}
 	sim_free(live->mem, guard->before);
 	if (guard->tracefs >= 0)
 		close(guard->tracefs);

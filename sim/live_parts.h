@@ -128,8 +128,9 @@ struct live_guard {
 	char instance_name[32];
 	char group[64];	   /* memory cgroup of the processes; "": none */
 	cpu_set_t *before; /* our own CPUs */
-	int cpu;
+	int cpu, nice;
 	pid_t ksmd;
+	pid_t khugepaged; /* 0: there was none yet */
 };
 
 #define LIVE_SIZES 16u /* of folios that the kernel may have a file for */
@@ -141,6 +142,7 @@ struct live_thp {
 	int group;			  /* cgroup.procs of the memory cgroup */
 	void *anchor;			  /* keeps khugepaged's list from being empty */
 	bool disabled;			  /* this process gets no huge pages; see live_thp.c */
+	bool zero_is_held;		  /* others use the huge zero folio */
 	uint64_t scan_sleep, alloc_sleep; /* the scenario's */
 	/* the files named enabled: the scenario said always */
 	char enabled[LIVE_SIZES][32];

@@ -358,7 +358,8 @@ static void take_unknown(struct sim_lockstep *l, const json_t *header)
 	if (!json_object_get(header, "large_folios")) {
 		l->blind.mthp = UINT64_MAX;
 		l->blind.figures |= UINT64_C(1) << SIM_FIGURE_anon_huge;
-		l->blind.pages |= UINT64_C(1) << SIM_SIGHT_order | UINT64_C(1) << SIM_SIGHT_huge;
+		l->blind.pages |= UINT64_C(1) << SIM_SIGHT_order | UINT64_C(1) << SIM_SIGHT_huge |
+				  UINT64_C(1) << SIM_SIGHT_flags;
 	}
 
 	for (i = 0; counters && i < rows.nr; i++)
@@ -490,6 +491,23 @@ bool sim_lockstep_agrees(const struct sim_lockstep *l)
 				return false;
 		}
 	return true;
+}
+
+bool sim_lockstep_doubts(const struct sim_lockstep *l)
+{
+	const json_t *difference;
+	const char *field;
+	size_t i, j;
+
+	for (i = 0; i < l->nr_reports; i++)
+		json_array_foreach(l->reports[i].differences, j, difference)
+		{
+			field = json_string_value(json_object_get(difference, "field"));
+			if (strncmp(field, "counters.thp_", 13) != 0 &&
+			    strncmp(field, "counters.hugepages-", 19) != 0)
+				return false;
+		}
+	return l->nr_reports != 0;
 }
 
 void sim_lockstep_free(struct sim_lockstep *l)

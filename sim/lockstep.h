@@ -61,6 +61,9 @@ int sim_lockstep_recording(struct sim_lockstep *lockstep,
 			   const struct sim_lockstep_options *options, FILE *in, const char *name);
 /* Every difference is an expectation that fails in the same way on both sides. */
 bool sim_lockstep_agrees(const struct sim_lockstep *lockstep);
+/* Something differs, but only in what the kernel counts of huge pages for the whole machine: another
+ * process may have done that. */
+bool sim_lockstep_doubts(const struct sim_lockstep *lockstep);
 void sim_lockstep_free(struct sim_lockstep *lockstep);
 
 #endif

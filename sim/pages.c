@@ -7,8 +7,10 @@
  * page placed by KSM, f a page of a file, s a page in swap, a an anonymous and k
  * a KSM page. Then comes the number of the frame, /N if it is mapped N times and
  * not once, ! if it is the process's own, oN if it is of a folio of order N, and ^
- * if a PMD maps it (z^ is the huge zero folio). a1..4 are four frames in a row,
- * k5*2 is the same frame twice. g is a guard page.
+ * if a PMD maps it (z^ is the huge zero folio); then what else kpageflags and pagemap
+ * say: d dirty (of a KSM page: clean), l lazily freed, m locked (of large folios only),
+ * x the bit "mapped once" is not as the number of mappings has it. a1..4 are four
+ * frames in a row, k5*2 is the same frame twice. g is a guard page.
  *
  * Frames are numbered in the order in which they are met, over all processes:
  * two backends that agree on which page is which frame give the same text,
@@ -20,6 +22,17 @@
 
 #include "run.h"
 
+/* enum words of a look; their letters are in flag_letters */
+enum { FLAG_DIRTY = 1, FLAG_LAZYFREE = 2, FLAG_LOCKED = 4, FLAG_ONCE = 8 };
+static const char flag_letters[] = "dlmx";
+
+/* Bits of kpageflags and of pagemap. */
+#define KPF_DIRTY (UINT64_C(1) << 4)
+#define KPF_SWAPBACKED (UINT64_C(1) << 14)
+#define KPF_LOCKED (UINT64_C(1) << 33)
+#define KPF_EXCLUSIVE (UINT64_C(1) << 34)
+#define PAGEMAP_ONCE (UINT64_C(1) << 56)
+
 struct look {
 	char state;
 	bool own;
@@ -27,6 +40,7 @@ struct look {
 	uint32_t frame; /* 0: has none */
 	uint32_t mapcount;
 	uint32_t order; /* of its folio */
+	unsigned flags; /* FLAG_... */
 };
 
 struct writer {
@@ -44,6 +58,7 @@ static void flush(struct writer *w)
 {
 	const struct look *look = &w->first;
 	const uint64_t nr = w->same > w->rising ? w->same : w->rising;
+	size_t i;
 
 	if (!nr)
 		return;
@@ -60,6 +75,9 @@ static void flush(struct writer *w)
 		sim_buf_printf(&w->text, "o%" PRIu32, look->order);
 	if (look->huge)
 		sim_buf_put(&w->text, "^", 1);
+	for (i = 0; i < sizeof(flag_letters) - 1; i++)
+		if (look->flags >> i & 1)
+			sim_buf_put(&w->text, &flag_letters[i], 1);
 	if (w->same > 1)
 		sim_buf_printf(&w->text, "*%" PRIu64, w->same);
 	w->same = w->rising = 0;
@@ -69,7 +87,7 @@ static void flush(struct writer *w)
 static bool are_alike(const struct look *a, const struct look *b)
 {
 	return a->state == b->state && a->own == b->own && a->huge == b->huge &&
-	       a->mapcount == b->mapcount && a->order == b->order;
+	       a->mapcount == b->mapcount && a->order == b->order && a->flags == b->flags;
 }
 
 static void add(struct writer *w, const struct look *look, uint64_t nr)
@@ -109,6 +127,18 @@ static bool sees(const struct writer *w, enum sim_sight sight)
 	return (w->run->blind.pages >> sight & 1) == 0;
 }
 
+static unsigned flags_of(const struct ksmsim_page *page)
+{
+	const uint64_t flags = page->kpageflags;
+	const bool once = (page->pagemap & PAGEMAP_ONCE) != 0;
+	const bool dirty = (flags & KPF_DIRTY) != 0;
+
+	return (dirty != (page->state == KSMSIM_PAGE_KSM) ? FLAG_DIRTY : 0) |
+	       (flags & KPF_SWAPBACKED ? 0 : FLAG_LAZYFREE) |
+	       (page->order && flags & KPF_LOCKED ? FLAG_LOCKED : 0) |
+	       (once != (page->mapcount == 1) ? FLAG_ONCE : 0);
+}
+
 static int look_at(struct writer *w, const struct ksmsim_page *page, struct look *look)
 {
 	static const char states[] = {
@@ -131,7 +161,10 @@ static int look_at(struct writer *w, const struct ksmsim_page *page, struct look
 	look->order = sees(w, SIM_SIGHT_order) ? page->order : 0;
 	if (sees(w, SIM_SIGHT_mapcount))
 		look->mapcount = page->mapcount;
-	look->own = sees(w, SIM_SIGHT_exclusive) && page->anon_exclusive;
+	/* of a large folio the kernel shows for every page what is true of its head */
+	look->own = sees(w, SIM_SIGHT_exclusive) &&
+		    (page->order ? (page->kpageflags & KPF_EXCLUSIVE) != 0 : page->anon_exclusive);
+	look->flags = sees(w, SIM_SIGHT_flags) ? flags_of(page) : 0;
 	return sees(w, SIM_SIGHT_frame) ? frame_of(w, page->pfn, &look->frame) : 0;
 }
 
@@ -232,6 +265,13 @@ static uint64_t number(struct reader *r)
 	return value;
 }
 
+static unsigned flag_of(char mark)
+{
+	const char *letter = strchr(flag_letters, mark);
+
+	return letter ? 1u << (letter - flag_letters) : 0;
+}
+
 /* false: the text is at its end */
 static bool read_token(struct reader *r)
 {
@@ -260,8 +300,10 @@ static bool read_token(struct reader *r)
 			r->look.order = (uint32_t)number(r);
 		else if (mark == '^')
 			r->look.huge = true;
-		else
+		else if (mark == '!')
 			r->look.own = true;
+		else
+			r->look.flags |= flag_of(mark);
 	}
 	return true;
 }
@@ -315,6 +357,7 @@ void sim_pages_at(const char *text, uint64_t page, char *buf, size_t size)
 		const char *word;
 	} words[] = { { '-', "none" },	   { 'a', "anon" }, { 'k', "ksm" },  { 'z', "zero" },
 		      { 'Z', "ksm_zero" }, { 'f', "file" }, { 's', "swap" }, { 'g', "guard" } };
+	static const char *const flag_words[] = { "dirty", "lazily freed", "locked", "bit 56" };
 	struct reader r = { .at = text };
 	struct look look;
 	size_t i;
@@ -344,5 +387,9 @@ void sim_pages_at(const char *text, uint64_t page, char *buf, size_t size)
 		length += snprintf(buf + length, size - (size_t)length, " order %" PRIu32,
 				   look.order);
 	if (look.huge && length > 0)
-		snprintf(buf + length, size - (size_t)length, " PMD-mapped");
+		length += snprintf(buf + length, size - (size_t)length, " PMD-mapped");
+	for (i = 0; i < sizeof(flag_letters) - 1; i++)
+		if (look.flags >> i & 1 && length > 0)
+			length +=
+				snprintf(buf + length, size - (size_t)length, " %s", flag_words[i]);
 }
