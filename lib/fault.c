@@ -332,14 +332,24 @@ static void set_dirty(struct fault *f)
 		set_pte(f, f->pte.pfn, bits);
 }
 
+/* And the accessed bit, which khugepaged asks for. */
+static void set_accessed(const struct fault *f)
+{
+	if (!(f->pte.bits & KS_PTE(YOUNG)))
+		ks_leaf_access(f->leaf, (unsigned)(f->vpn - f->leaf->vpn));
+}
+
 /* The entry is there and allows the access. */
 static bool needs_no_fault(struct fault *f)
 {
 	if (!(f->pte.bits & KS_PTE(PRESENT)))
 		return false;
-	if (f->kind == KS_FAULT_READ)
+	if (f->kind == KS_FAULT_READ) {
+		set_accessed(f);
 		return true;
+	}
 	if (f->pte.bits & KS_PTE(WRITE)) {
+		set_accessed(f);
 		if (is_write(f) && !(f->pte.bits & KS_PTE(DIRTY)))
 			set_dirty(f);
 		return true;

@@ -185,6 +185,16 @@ void ks_leaf_watch(struct ks_leaf *leaf, unsigned slot, bool on)
 		leaf->small.bits[k] |= KS_PTE(WATCHED);
 }
 
+void ks_leaf_access(struct ks_leaf *leaf, unsigned slot)
+{
+	if (leaf->huge)
+		leaf->pmd.bits |= KS_PTE(YOUNG);
+	else if (leaf->dense)
+		ks_dense_plane(leaf->all, KS_PTE_YOUNG)[slot / 64] |= UINT64_C(1) << (slot % 64);
+	else
+		leaf->small.bits[small_find(leaf, slot)] |= (uint8_t)KS_PTE(YOUNG);
+}
+
 static bool leaf_watched(const struct ks_leaf *leaf, unsigned slot)
 {
 	if (leaf->huge)

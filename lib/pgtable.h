@@ -149,6 +149,9 @@ int ks_leaf_next(const struct ks_leaf *leaf, unsigned slot);
 /* Set or clear the watch of a present entry, without ringing. A huge leaf has one watch for all: it
  * rings for whatever page changes, only setting works, and ks_leaf_get() does not show it. */
 void ks_leaf_watch(struct ks_leaf *leaf, unsigned slot, bool on);
+/* The processor marks a present entry, or the huge page, as accessed. Does not ring: a watch is not
+ * for that. */
+void ks_leaf_access(struct ks_leaf *leaf, unsigned slot);
 
 /* ---- PMD entries that map a huge page ---- */
 

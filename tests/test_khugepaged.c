@@ -196,6 +196,23 @@ static void with_swap_half_of_them_must_be_in_use(void **state)
 	stop();
 }
 
+static void what_a_child_only_reads_is_in_use(void **state)
+{
+	struct ks_mm *child;
+
+	(void)state;
+	start(KS_PROFILE_V6_18, 1);
+	mmworld_fill(w, mm, 0, 100);
+	make_known(mm, 1);
+	child = mmworld_fork(w, mm);
+	ks_mm_exit(&w->sys, mm);
+	assert_int_equal(wake(true), 0);
+	mmworld_read(w, child, 0, 1);
+	assert_int_equal(wake(true), 1);
+	assert_true(collapseworld_is_huge(cw, child, 0));
+	stop();
+}
+
 static void lazily_freed_pages_stop_it_since_7_3(void **state)
 {
 	(void)state;
@@ -673,6 +690,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(swap_entries_are_limited),
 	cmocka_unit_test(pages_must_be_in_use),
 	cmocka_unit_test(with_swap_half_of_them_must_be_in_use),
+	cmocka_unit_test(what_a_child_only_reads_is_in_use),
 	cmocka_unit_test(lazily_freed_pages_stop_it_since_7_3),
 	cmocka_unit_test(small_faults_do_not_make_an_mm_known),
 	cmocka_unit_test(a_child_of_a_known_mm_is_known),
