@@ -354,7 +354,8 @@ static int live_execute(struct sim_backend *backend, const struct sim_op *op, in
 	live->why[0] = '\0';
 	live->newcomer = 0;
 	live->thp.used |= op->id == SIM_OP_thp ||
-			  (op->id == SIM_OP_madvise && op->advice == KSMSIM_MADV_COLLAPSE);
+			  (op->id == SIM_OP_madvise && (op->advice == KSMSIM_MADV_COLLAPSE ||
+							op->advice == KSMSIM_MADV_HUGEPAGE));
 	live_vmstat_before(live);
 	if (may_need_always(op))
 		live_thp_open(live);
