@@ -394,12 +394,13 @@ static void make_room(struct fault *f)
 {
 	struct ks_system *sys = f->sys;
 	const unsigned order = sys->frames.pmd_order;
-	const bool huge = !f->leaf && ks_thp_fits(f->vma, f->vpn, order) &&
-			  ks_thp_orders(sys, f->mm, f->vma, KS_THP_FAULT) >> order & 1;
+	bool huge;
 
-	if (!sys->env->knob.memory_pages ||
-	    (f->kind != KS_FAULT_READ && f->kind != KS_FAULT_WRITE) ||
-	    ks_frames_have_room(sys->env, &sys->frames, huge ? ks_pmd_pages(sys) : 1))
+	if (!sys->env->knob.memory_pages || (f->kind != KS_FAULT_READ && f->kind != KS_FAULT_WRITE))
+		return;
+	huge = !f->leaf && ks_thp_fits(f->vma, f->vpn, order) &&
+	       ks_thp_orders(sys, f->mm, f->vma, KS_THP_FAULT) >> order & 1;
+	if (ks_frames_have_room(sys->env, &sys->frames, huge ? ks_pmd_pages(sys) : 1))
 		return;
 	ks_shrink_deferred(sys);
 	look_up(f);

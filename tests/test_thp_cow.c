@@ -175,6 +175,27 @@ static void last_page_of_a_folio_is_reused_by_the_old_kernel_only(void **state)
 	}
 }
 
+static void last_page_of_a_held_folio_is_copied(void **state)
+{
+	struct thpworld *t;
+
+	(void)state;
+	THPWORLD_EACH(t)
+	{
+		struct ks_mm *child;
+
+		thpworld_fill(t);
+		ks_munmap(t->sys, t->p, MMWORLD_BASE + 1, 511);
+		pin(t, t->p, 0, KSMSIM_PIN_GET);
+		child = mmworld_fork(t->w, t->p);
+		thpworld_exit(t, child);
+		thpworld_changed(t);
+		thpworld_write(t, t->p, 0);
+		assert_string_equal(thpworld_changed(t), "");
+		assert_null(thpworld_folio(t, t->p, 0));
+	}
+}
+
 /* S23 */
 static void huge_page_of_the_last_of_three_is_reused(void **state)
 {
@@ -352,7 +373,8 @@ static void only_locked_memory_unlocks_a_huge_page_on_its_way_out(void **state)
 	struct thpworld *t;
 
 	(void)state;
-	THPWORLD_EACH(t) {
+	THPWORLD_EACH(t)
+	{
 		struct ks_mm *first, *second;
 
 		t->p->vmas[0].flags |= KS_VM_LOCKED;
@@ -415,6 +437,25 @@ static void unshare_of_the_huge_zero_folio_by_profile(void **state)
 }
 
 /* ---- pins ---- */
+
+static void pin_of_an_exclusive_huge_page_needs_no_fault(void **state)
+{
+	struct thpworld *t;
+
+	(void)state;
+	THPWORLD_EACH(t)
+	{
+		const struct ks_leaf *leaf;
+
+		thpworld_fill(t);
+		ks_mprotect(t->sys, t->p, MMWORLD_BASE, THPWORLD_NR, MMWORLD_R);
+		assert_int_equal(pin(t, t->p, 3, KSMSIM_PIN_READ), 0);
+		assert_int_equal(t->env->count[KSMSIM_COUNT_pgfault], 1);
+		leaf = ks_pmd_find(&t->sys->tables, &t->p->pt, MMWORLD_BASE);
+		assert_non_null(leaf);
+		assert_false(leaf->pmd.bits & KS_PTE(WRITE));
+	}
+}
 
 static void pin_of_a_page_holds_the_folio_once(void **state)
 {
@@ -553,6 +594,23 @@ static void whole_copy_without_memory_is_the_kernels_way(void **state)
 	}
 }
 
+static void whole_copy_in_locked_memory_unlocks_the_old_one(void **state)
+{
+	struct thpworld *t = thpworld_new(KS_PROFILE_V6_18, THPWORLD_NR);
+	struct ks_mm *child;
+
+	(void)state;
+	t->sys->policy.cow_pmd = cow_pmd;
+	answer = true;
+	t->p->vmas[0].flags |= KS_VM_LOCKED;
+	thpworld_fill(t);
+	child = mmworld_fork(t->w, t->p);
+	thpworld_write(t, t->p, 7);
+	assert_true(ks_folio_test(thpworld_folio(t, t->p, 7), KS_FOLIO_MLOCKED));
+	assert_false(ks_folio_test(thpworld_folio(t, child, 7), KS_FOLIO_MLOCKED));
+	thpworld_free(t);
+}
+
 static void unshare_by_whole_copy_stays_read_only(void **state)
 {
 	struct thpworld *t = thpworld_new(KS_PROFILE_V6_18, THPWORLD_NR);
@@ -601,6 +659,43 @@ static void huge_page_migrates_as_a_whole(void **state)
 		assert_int_equal(refs_of(t, t->p, 0), 2);
 		assert_int_equal(mmworld_pte(t->w, t->p, 7).pfn, mmworld_pte(t->w, child, 7).pfn);
 		assert_string_equal(thpworld_changed(t), "");
+	}
+}
+
+static void copy_at_the_same_place_stays_where_it_is(void **state)
+{
+	struct thpworld *t = thpworld_new(KS_PROFILE_V6_18, THPWORLD_NR);
+	struct ks_mm *child;
+
+	(void)state;
+	t->sys->policy.cow_pmd = cow_pmd;
+	answer = true;
+	thpworld_fill(t);
+	child = mmworld_fork(t->w, t->p);
+	thpworld_write(t, child, 7);
+	assert_int_equal(migrate(t, 0, 512), 512);
+	assert_int_equal(thpworld_folio(t, child, 0)->nid, 0);
+	mmworld_expect_value(t->w, child, 7, 1007);
+	mmworld_expect_value(t->w, t->p, 7, 8);
+	thpworld_free(t);
+}
+
+static void partially_mapped_folio_is_split_instead(void **state)
+{
+	struct thpworld *t;
+
+	(void)state;
+	THPWORLD_EACH(t)
+	{
+		const bool splits = t->env->feature[KS_FEAT_deferred_on_flag];
+
+		thpworld_fill(t);
+		ks_madvise(t->sys, t->p, MMWORLD_BASE + 9, 1, KSMSIM_MADV_DONTNEED);
+		thpworld_changed(t);
+		assert_int_equal(migrate(t, 0, 512), splits ? 511 : 512);
+		assert_int_equal(thpworld_folio(t, t->p, 0) == NULL, splits);
+		assert_int_equal(t->p->rss_anon, 511);
+		mmworld_check(t->w);
 	}
 }
 
@@ -660,6 +755,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(pages_are_reused_one_by_one_where_the_kernel_does),
 	cmocka_unit_test(child_that_exits_with_its_pmd_leaves_a_partial_folio),
 	cmocka_unit_test(last_page_of_a_folio_is_reused_by_the_old_kernel_only),
+	cmocka_unit_test(last_page_of_a_held_folio_is_copied),
 	cmocka_unit_test(huge_page_of_the_last_of_three_is_reused),
 	cmocka_unit_test(third_process_copies_what_is_its_own),
 	cmocka_unit_test(forked_huge_zero_folio_is_written_as_by_the_parent),
@@ -671,13 +767,17 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(only_locked_memory_unlocks_a_huge_page_on_its_way_out),
 	cmocka_unit_test(unshare_takes_ownership_or_copies_read_only),
 	cmocka_unit_test(unshare_of_the_huge_zero_folio_by_profile),
+	cmocka_unit_test(pin_of_an_exclusive_huge_page_needs_no_fault),
 	cmocka_unit_test(pin_of_a_page_holds_the_folio_once),
 	cmocka_unit_test(pinned_huge_page_is_copied_at_fork),
 	cmocka_unit_test(plain_reference_makes_the_writer_copy_away),
 	cmocka_unit_test(policy_may_copy_the_whole_huge_page),
 	cmocka_unit_test(whole_copy_without_memory_is_the_kernels_way),
+	cmocka_unit_test(whole_copy_in_locked_memory_unlocks_the_old_one),
 	cmocka_unit_test(unshare_by_whole_copy_stays_read_only),
 	cmocka_unit_test(huge_page_migrates_as_a_whole),
+	cmocka_unit_test(copy_at_the_same_place_stays_where_it_is),
+	cmocka_unit_test(partially_mapped_folio_is_split_instead),
 	cmocka_unit_test(pte_mapped_folio_arrives_partially_mapped),
 	cmocka_unit_test(folio_that_cannot_move_whole_is_split),
 	cmocka_unit_test(held_folio_stays),

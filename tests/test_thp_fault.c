@@ -398,6 +398,22 @@ static void collapse_ignores_the_files_but_needs_an_anon_vma_and_room(void **sta
 	}
 }
 
+static void vma_below_the_size_of_a_block_fits_none(void **state)
+{
+	const struct ks_mmap low = {
+		.vpn = 16, .pages = 64, .prot = MMWORLD_RW, .flags = KSMSIM_MAP_FIXED
+	};
+	struct thpworld *t = thpworld_new(KS_PROFILE_V6_18, THPWORLD_NR);
+
+	(void)state;
+	assert_int_equal(ks_mmap(t->sys, t->p, &low), 16);
+	ks_vma_prepare_anon(t->sys, t->p, &t->p->vmas[0]);
+	use_size(t, 6, KS_THP_SIZE_ALWAYS);
+	use_size(t, 4, KS_THP_SIZE_ALWAYS);
+	assert_int_equal(orders(t, KS_THP_KHUGEPAGED), 1u << 4);
+	thpworld_free(t);
+}
+
 /* S16 */
 static void huge_zero_folio_lives_until_its_shrinker_runs(void **state)
 {
@@ -586,6 +602,20 @@ static void zero_page_in_the_block_keeps_the_size_out(void **state)
 		assert_string_equal(thpworld_changed(t), "alloc[4]1 nr[4]1");
 		assert_int_equal(t->p->rss_anon, 18);
 		assert_int_equal(thpworld_folio(t, t->p, 16)->index, t->p->vmas[0].pgoff + 16);
+	}
+}
+
+static void block_is_empty_whatever_lies_right_behind_it(void **state)
+{
+	struct thpworld *t;
+
+	(void)state;
+	MTHP_EACH(t)
+	{
+		thpworld_read(t, t->p, 16);
+		thpworld_write(t, t->p, 5);
+		assert_string_equal(thpworld_changed(t), "alloc[4]1 nr[4]1");
+		mmworld_expect_pages(t->w, t->p, "wwwwwwwwwwwwwwww0...");
 	}
 }
 
@@ -801,6 +831,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(size_of_its_own_setting_does_not_ask_the_global_one),
 	cmocka_unit_test(process_may_be_told_to_do_without),
 	cmocka_unit_test(collapse_ignores_the_files_but_needs_an_anon_vma_and_room),
+	cmocka_unit_test(vma_below_the_size_of_a_block_fits_none),
 	cmocka_unit_test(huge_zero_folio_lives_until_its_shrinker_runs),
 	cmocka_unit_test(new_thps_are_queued_only_while_the_knob_says_so),
 	cmocka_unit_test(locked_and_droppable_memory_mark_the_folio),
@@ -810,6 +841,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(write_gets_the_enabled_size),
 	cmocka_unit_test(older_kernel_knows_no_other_size),
 	cmocka_unit_test(zero_page_in_the_block_keeps_the_size_out),
+	cmocka_unit_test(block_is_empty_whatever_lies_right_behind_it),
 	cmocka_unit_test(highest_empty_size_is_taken_and_others_are_not_counted),
 	cmocka_unit_test(failed_sizes_are_counted_one_by_one),
 	cmocka_unit_test(sizes_must_fit_the_vma_around_the_fault),
