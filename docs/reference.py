@@ -56,7 +56,9 @@ SECTIONS = [
 ]
 
 FIELD_LETTERS = {"m": "mm", "a": "vaddr", "p": "pfn", "k": "has_ksm_page", "e": "error", "s": "seq",
-                 "r": "rmap_items", "t": "scan_time", "n": "pages_to_scan", "c": "cpu_percent"}
+                 "r": "rmap_items", "t": "scan_time", "n": "pages_to_scan", "c": "cpu_percent",
+                 "f": "referenced", "z": "none_or_zero", "u": "unmapped", "w": "swapped_in",
+                 "i": "isolated", "x": "status", "g": "ret"}
 
 CODE_HEADINGS = {"profile", "feature", "file", "counter", "event", "primitive", "name", "advice",
                  "geometry", "error", "where", "operation", "arguments", "figure", "finding", "statistic", "value"}

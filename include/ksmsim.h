@@ -190,6 +190,15 @@ struct ksmsim_event {
 	int64_t scan_time; /* seconds */
 	uint64_t pages_to_scan;
 	uint32_t cpu_percent;
+	/* of collapses */
+	const char *status;    /* how it ends, as the kernel's trace names it; static */
+	bool isolated;	       /* it ends well */
+	bool khugepaged;       /* khugepaged's; else MADV_COLLAPSE of the mm */
+	int32_t ret;	       /* 1 or 0: the pages could be read */
+	uint32_t referenced;   /* pages in use, counted for khugepaged only */
+	uint32_t none_or_zero; /* holes */
+	uint32_t unmapped;     /* swap entries */
+	uint32_t swapped_in;   /* pages read */
 };
 
 typedef void (*ksmsim_listener)(void *self, const struct ksmsim_event *event);

@@ -70,7 +70,6 @@ static enum ks_scan_result swap_in(struct ks_collapse *c, uint64_t vpn, unsigned
 	struct ks_env *env = c->sys->env;
 	const uint64_t pgfault = env->count[KSMSIM_COUNT_pgfault];
 	enum ks_scan_result result = KS_SCAN_SUCCEED;
-	bool any = false;
 
 	for (uint64_t at = vpn; at < vpn + (UINT64_C(1) << order); at++) {
 		const struct ks_pte pte = ks_leaf_get(c->leaf, (unsigned)(at - c->vpn));
@@ -78,17 +77,18 @@ static enum ks_scan_result swap_in(struct ks_collapse *c, uint64_t vpn, unsigned
 		if (!(pte.bits & KS_PTE(NONPRESENT)))
 			continue;
 		if (order < ks_collapse_pmd_order(c))
-			return ks_collapse_exceed(c, order, KS_SCAN_EXCEED_SWAP_PTE);
-		if (ks_fault(c->sys, c->mm, at, KS_FAULT_READ) != KS_FAULT_DONE) {
+			result = ks_collapse_exceed(c, order, KS_SCAN_EXCEED_SWAP_PTE);
+		else if (ks_fault(c->sys, c->mm, at, KS_FAULT_READ) != KS_FAULT_DONE)
 			result = KS_SCAN_FAIL;
+		if (result != KS_SCAN_SUCCEED)
 			break;
-		}
-		any = true;
+		c->seen.swapped_in++;
 	}
 	env->count[KSMSIM_COUNT_pgfault] = pgfault;
-	if (any && result == KS_SCAN_SUCCEED)
+	if (c->seen.swapped_in && result == KS_SCAN_SUCCEED)
 		ks_lru_drain(env, &c->sys->frames);
 	c->vma = ks_vma_at(c->mm, c->vpn);
+	ks_collapse_trace(c, KSMSIM_TRACE_mm_collapse_huge_page_swapin, result, &c->seen);
 	return result;
 }
 
@@ -209,23 +209,31 @@ static void replace(const struct ks_collapse *c, unsigned first, unsigned order,
 	ks_lru_add_large(sys->env, &sys->frames, locked);
 }
 
-/* Models: collapse_huge_page(). */
-static enum ks_scan_result collapse_part(struct ks_collapse *c, unsigned first, unsigned order)
+static enum ks_scan_result fill_folio(struct ks_collapse *c, unsigned first, unsigned order,
+				      ks_pfn head)
 {
-	struct ks_system *sys = c->sys;
-	enum ks_scan_result result;
-	ks_pfn head;
+	enum ks_scan_result result = KS_SCAN_SUCCEED;
 
-	result = alloc_folio(c, order, &head);
-	if (result != KS_SCAN_SUCCEED)
-		return result;
-	if (c->swapped)
+	if (c->seen.swap)
 		result = swap_in(c, c->vpn + first, order);
 	if (result == KS_SCAN_SUCCEED)
 		result = ks_collapse_isolate(c, first, order);
 	if (result == KS_SCAN_SUCCEED)
 		replace(c, first, order, head);
-	ks_folio_put(sys->env, &sys->frames, head, 1);
+	ks_folio_put(c->sys->env, &c->sys->frames, head, 1);
+	return result;
+}
+
+/* Models: collapse_huge_page(). */
+static enum ks_scan_result collapse_part(struct ks_collapse *c, unsigned first, unsigned order)
+{
+	enum ks_scan_result result;
+	ks_pfn head;
+
+	result = alloc_folio(c, order, &head);
+	if (result == KS_SCAN_SUCCEED)
+		result = fill_folio(c, first, order, head);
+	ks_collapse_trace(c, KSMSIM_TRACE_mm_collapse_huge_page, result, &c->seen);
 	return result;
 }
 
@@ -245,7 +253,7 @@ static bool is_worth_it(const struct ks_collapse *c, unsigned first, unsigned or
 	uint32_t nr = nr_present(c, first, order);
 
 	if (order == ks_collapse_pmd_order(c))
-		nr += c->swapped;
+		nr += c->seen.swap;
 	return c->orders >> order & 1 && nr + ks_collapse_none_max(c, order) >= UINT32_C(1)
 											<< order;
 }
@@ -318,6 +326,27 @@ static uint32_t allowed_orders(const struct ks_system *sys, const struct ks_mm *
 	       (sys->env->feature[KS_FEAT_mthp_collapse] ? UINT32_MAX : pmd);
 }
 
+static enum ks_scan_result collapse_table(struct ks_collapse *c, struct ks_collapse_effort *effort)
+{
+	const uint32_t id = ks_leaf_find(&c->sys->tables, &c->mm->pt, c->vpn);
+	const uint64_t looked = effort->looked;
+	enum ks_scan_result result;
+
+	if (!id)
+		return KS_SCAN_PMD_NONE;
+	c->leaf = ks_leaf(&c->sys->tables, id);
+	if (c->leaf->huge)
+		return KS_SCAN_PMD_MAPPED;
+	result = ks_collapse_scan(c, &effort->looked);
+	ks_cost_n(c->sys->env, KS_COST_collapse_pte, effort->looked - looked);
+	if (result != KS_SCAN_SUCCEED)
+		return result;
+	effort->attempted = true;
+	if (c->orders == UINT32_C(1) << ks_collapse_pmd_order(c))
+		return collapse_part(c, 0, ks_collapse_pmd_order(c));
+	return collapse_parts(c);
+}
+
 /**
  * ks_collapse_block() - make the block at @vpn one large folio, or several smaller ones
  * @khugepaged: its limits hold, and since 7.3 it may make smaller folios; else it is MADV_COLLAPSE
@@ -327,8 +356,6 @@ enum ks_scan_result ks_collapse_block(struct ks_system *sys, struct ks_mm *mm, u
 				      bool khugepaged, struct ks_collapse_effort *effort)
 {
 	struct ks_collapse c = { .sys = sys, .mm = mm, .vpn = vpn, .khugepaged = khugepaged };
-	const uint32_t id = ks_leaf_find(&sys->tables, &mm->pt, vpn);
-	const uint64_t looked = effort->looked;
 	enum ks_scan_result result;
 
 	c.vma = ks_vma_at(mm, vpn);
@@ -337,19 +364,9 @@ enum ks_scan_result ks_collapse_block(struct ks_system *sys, struct ks_mm *mm, u
 	c.orders = allowed_orders(sys, mm, c.vma, khugepaged);
 	if (!c.orders)
 		return KS_SCAN_VMA_CHECK;
-	if (!id)
-		return KS_SCAN_PMD_NONE;
-	c.leaf = ks_leaf(&sys->tables, id);
-	if (c.leaf->huge)
-		return KS_SCAN_PMD_MAPPED;
-	result = ks_collapse_scan(&c, &effort->looked);
-	ks_cost_n(sys->env, KS_COST_collapse_pte, effort->looked - looked);
-	if (result != KS_SCAN_SUCCEED)
-		return result;
-	effort->attempted = true;
-	if (c.orders == UINT32_C(1) << sys->frames.pmd_order)
-		return collapse_part(&c, 0, sys->frames.pmd_order);
-	return collapse_parts(&c);
+	result = collapse_table(&c, effort);
+	ks_collapse_trace(&c, KSMSIM_TRACE_mm_khugepaged_scan_pmd, result, &c.seen);
+	return result;
 }
 
 /* ---- MADV_COLLAPSE ---- */

@@ -20,9 +20,61 @@
 struct look {
 	unsigned order;
 	uint32_t none_max, swap_max, shared_max;
-	uint32_t none, swap, shared, referenced;
+	struct ks_collapse_sight seen;
+	uint32_t shared;
 	bool writable;
 };
+
+/* ---- events ---- */
+
+static const char *status_of(enum ks_scan_result result)
+{
+	static const char *const names[] = {
+		[KS_SCAN_SUCCEED] = "succeeded",
+		[KS_SCAN_FAIL] = "failed",
+		[KS_SCAN_PMD_NONE] = "pmd_none",
+		[KS_SCAN_PMD_MAPPED] = "page_pmd_mapped",
+		[KS_SCAN_EXCEED_NONE_PTE] = "exceed_none_pte",
+		[KS_SCAN_EXCEED_SWAP_PTE] = "exceed_swap_pte",
+		[KS_SCAN_EXCEED_SHARED_PTE] = "exceed_shared_pte",
+		[KS_SCAN_PTE_NON_PRESENT] = "pte_non_present",
+		[KS_SCAN_PAGE_RO] = "no_writable_page",
+		[KS_SCAN_LACK_REFERENCED_PAGE] = "lack_referenced_page",
+		[KS_SCAN_PAGE_NULL] = "page_null",
+		[KS_SCAN_PAGE_ANON] = "page_not_anon",
+		[KS_SCAN_PAGE_COUNT] = "not_suitable_page_count",
+		[KS_SCAN_PAGE_LOCK] = "page_locked",
+		[KS_SCAN_PAGE_LRU] = "page_not_in_lru",
+		[KS_SCAN_PAGE_LAZYFREE] = "page_lazyfree",
+		[KS_SCAN_DEL_PAGE_LRU] = "could_not_delete_page_from_lru",
+		[KS_SCAN_VMA_CHECK] = "vma_check_failed",
+		[KS_SCAN_ALLOC_HUGE_PAGE_FAIL] = "alloc_huge_page_failed",
+		[KS_SCAN_CGROUP_CHARGE_FAIL] = "ccgroup_charge_failed",
+		[KS_SCAN_PTE_MAPPED_HUGEPAGE] = "pte_mapped_hugepage",
+	};
+
+	return names[result];
+}
+
+void ks_collapse_trace(const struct ks_collapse *c, enum ksmsim_trace which,
+		       enum ks_scan_result result, const struct ks_collapse_sight *seen)
+{
+	struct ksmsim_event event = {
+		.trace = which,
+		.mm = c->mm->id,
+		.pfn = seen->pfn ? seen->pfn : UINT64_MAX,
+		.status = status_of(result),
+		.isolated = result == KS_SCAN_SUCCEED,
+		.ret = result == KS_SCAN_SUCCEED,
+		.khugepaged = c->khugepaged,
+		.referenced = seen->referenced,
+		.none_or_zero = seen->none,
+		.unmapped = seen->swap,
+		.swapped_in = seen->swapped_in,
+	};
+
+	ks_trace(c->sys->env, &event);
+}
 
 /* ---- limits ---- */
 
@@ -80,8 +132,8 @@ enum ks_scan_result ks_collapse_exceed(const struct ks_collapse *c, unsigned ord
 
 static enum ks_scan_result look_at_hole(const struct ks_collapse *c, struct look *look)
 {
-	look->none++;
-	return look->none <= look->none_max
+	look->seen.none++;
+	return look->seen.none <= look->none_max
 		       ? KS_SCAN_SUCCEED
 		       : ks_collapse_exceed(c, look->order, KS_SCAN_EXCEED_NONE_PTE);
 }
@@ -121,10 +173,18 @@ static enum ks_scan_result look_at_sharing(const struct ks_collapse *c, struct l
 static void look_at_use(const struct ks_collapse *c, struct look *look, struct ks_pte pte)
 {
 	const struct ks_folio *folio = ks_folio_of(&c->sys->frames, pte.pfn);
+	const bool used =
+		pte.bits & KS_PTE(YOUNG) || (folio && ks_folio_test(folio, KS_FOLIO_REFERENCED));
 
 	look->writable |= pte.bits & KS_PTE(WRITE);
-	look->referenced +=
-		pte.bits & KS_PTE(YOUNG) || (folio && ks_folio_test(folio, KS_FOLIO_REFERENCED));
+	look->seen.referenced += c->khugepaged && used;
+}
+
+static void look_at_page(const struct ks_collapse *c, struct look *look, ks_pfn pfn)
+{
+	const struct ks_folio *folio = ks_folio_of(&c->sys->frames, pfn);
+
+	look->seen.pfn = folio ? folio->head : pfn;
 }
 
 /* Before 6.15 a block without a writable page stays; and khugepaged wants pages that are used. */
@@ -132,9 +192,9 @@ static enum ks_scan_result look_back(const struct ks_collapse *c, const struct l
 {
 	if (ks_collapse_has(c, KS_FEAT_collapse_needs_writable) && !look->writable)
 		return KS_SCAN_PAGE_RO;
-	if (c->khugepaged && !look->referenced)
+	if (c->khugepaged && !look->seen.referenced)
 		return KS_SCAN_LACK_REFERENCED_PAGE;
-	if (c->khugepaged && look->swap && look->referenced < ks_pmd_pages(c->sys) / 2)
+	if (c->khugepaged && look->seen.swap && look->seen.referenced < ks_pmd_pages(c->sys) / 2)
 		return KS_SCAN_LACK_REFERENCED_PAGE;
 	return KS_SCAN_SUCCEED;
 }
@@ -147,6 +207,7 @@ static enum ks_scan_result scan_page(struct ks_collapse *c, struct look *look, u
 	const struct ks_frames *frames = &c->sys->frames;
 	enum ks_scan_result result;
 
+	look_at_page(c, look, pte.pfn);
 	if (is_free_to_go(c, pte))
 		return KS_SCAN_PAGE_LAZYFREE;
 	if (!ks_pte_is_anon(pte))
@@ -172,8 +233,8 @@ static enum ks_scan_result scan_entry(struct ks_collapse *c, struct look *look, 
 		return look_at_hole(c, look);
 	if (pte.bits & KS_PTE(PRESENT))
 		return scan_page(c, look, slot, pte);
-	look->swap++;
-	return look->swap <= look->swap_max
+	look->seen.swap++;
+	return look->seen.swap <= look->swap_max
 		       ? KS_SCAN_SUCCEED
 		       : ks_collapse_exceed(c, look->order, KS_SCAN_EXCEED_SWAP_PTE);
 }
@@ -182,20 +243,19 @@ static enum ks_scan_result scan_entry(struct ks_collapse *c, struct look *look, 
 enum ks_scan_result ks_collapse_scan(struct ks_collapse *c, uint64_t *looked)
 {
 	struct look look = look_of(c, ks_collapse_pmd_order(c));
+	enum ks_scan_result result = KS_SCAN_SUCCEED;
 	unsigned slot = 0;
 
 	if (c->orders != UINT32_C(1) << ks_collapse_pmd_order(c))
 		look.none_max = NO_LIMIT;
-	while (slot < ks_pmd_pages(c->sys)) {
-		const enum ks_scan_result result = scan_entry(c, &look, slot);
+	while (slot < ks_pmd_pages(c->sys) && result == KS_SCAN_SUCCEED) {
+		result = scan_entry(c, &look, slot);
 
 		slot++;
 		++*looked;
-		if (result != KS_SCAN_SUCCEED)
-			return result;
 	}
-	c->swapped = look.swap;
-	return look_back(c, &look);
+	c->seen = look.seen;
+	return result == KS_SCAN_SUCCEED ? look_back(c, &look) : result;
 }
 
 /* ---- isolate ---- */
@@ -217,6 +277,7 @@ static enum ks_scan_result isolate_page(const struct ks_collapse *c, struct look
 	const struct ks_folio *folio = ks_folio_of(&c->sys->frames, pte.pfn);
 	enum ks_scan_result result;
 
+	look_at_page(c, look, pte.pfn);
 	if (!ks_pte_is_anon(pte))
 		return KS_SCAN_PAGE_ANON;
 	result = look_at_sharing(c, look, pte.pfn);
@@ -284,5 +345,6 @@ enum ks_scan_result ks_collapse_isolate(const struct ks_collapse *c, unsigned fi
 		result = look_back(c, &look);
 	if (result != KS_SCAN_SUCCEED)
 		put_back(c, first, slot);
+	ks_collapse_trace(c, KSMSIM_TRACE_mm_collapse_huge_page_isolate, result, &look.seen);
 	return result;
 }

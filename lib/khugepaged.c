@@ -17,7 +17,8 @@
  * Models: mm/khugepaged.c:khugepaged_do_scan(), khugepaged_scan_mm_slot(),
  * khugepaged_wait_work(), __khugepaged_enter(), __khugepaged_exit().
  * Differs: it is a thread on a CPU of its own: what it does takes effect when it wakes up, and ksmd
- * does not wait for it. Only a changed value of a sleep's knob ends the sleep early.
+ * does not wait for it. Only a changed value of a sleep's knob ends the sleep early. Blocks without a
+ * page table are passed together, without an event for each.
  */
 #include "thp.h"
 

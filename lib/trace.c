@@ -17,12 +17,12 @@
 #include <string.h>
 
 struct trace_form {
-	const char *name;
+	const char *name, *system;
 	const char *fields; /* letters of trace.def */
 };
 
 static const struct trace_form forms[KSMSIM_TRACE_NR] = {
-#define TRACE(name, system, fields, doc) { #name, fields },
+#define TRACE(name, system, fields, doc) { #name, system, fields },
 #include "ksmsim/trace.def"
 };
 
@@ -31,11 +31,13 @@ static const struct trace_form forms[KSMSIM_TRACE_NR] = {
  * @event: `ns` is set here; everything else by the caller, as trace.def says
  *
  * Nothing happens without a listener, or in a kernel without these tracepoints.
- * Models: include/trace/events/ksm.h.
+ * Models: include/trace/events/ksm.h, huge_memory.h.
  */
 void ks_trace(struct ks_env *env, struct ksmsim_event *event)
 {
-	if (!env->listener || !env->feature[KS_FEAT_ksm_trace])
+	if (!env->listener)
+		return;
+	if (!env->feature[KS_FEAT_ksm_trace] && !strcmp(forms[event->trace].system, "ksm"))
 		return;
 	KS_ASSERT(env, !env->in_listener);
 	event->ns = env->now_ns;
@@ -101,6 +103,40 @@ static void add_field(struct text *text, const struct ksmsim_event *event, char 
 	}
 }
 
+/* The same for an event of huge_memory: words and numbers joined, and commas between. */
+static void add_huge_field(struct text *text, const struct ksmsim_event *event, char field)
+{
+	switch (field) {
+	case 'm':
+		add(text, "mm=%" PRIu32, event->mm);
+		break;
+	case 'p':
+		add(text, "scan_pfn=0x%" PRIx64, event->pfn);
+		break;
+	case 'f':
+		add(text, "referenced=%" PRIu32, event->referenced);
+		break;
+	case 'z':
+		add(text, "none_or_zero=%" PRIu32, event->none_or_zero);
+		break;
+	case 'u':
+		add(text, "unmapped=%" PRIu32, event->unmapped);
+		break;
+	case 'w':
+		add(text, "swapped_in=%" PRIu32, event->swapped_in);
+		break;
+	case 'i':
+		add(text, "isolated=%d", event->isolated);
+		break;
+	case 'x':
+		add(text, "status=%s", event->status ? event->status : "");
+		break;
+	default:
+		add(text, "ret=%" PRId32, event->ret);
+		break;
+	}
+}
+
 int ksmsim_event_format(const struct ksmsim_event *event, char *buf, size_t size)
 {
 	struct text text = { .buf = buf, .size = size };
@@ -112,6 +148,13 @@ int ksmsim_event_format(const struct ksmsim_event *event, char *buf, size_t size
 	form = &forms[event->trace];
 	item = strchr(form->fields, 'a') != NULL;
 	add(&text, "%s:", form->name);
+	if (strcmp(form->system, "ksm") != 0) {
+		for (const char *field = form->fields; *field; field++) {
+			add(&text, field == form->fields ? " " : ", ");
+			add_huge_field(&text, event, *field);
+		}
+		return (int)text.length;
+	}
 	/* the zero page counts as a KSM page here: the word is part of the kernel's format */
 	if (event->trace == KSMSIM_TRACE_ksm_merge_one_page)
 		add(&text, " ksm");

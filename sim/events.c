@@ -112,11 +112,14 @@ static const char *const fields_of[KSMSIM_TRACE_NR] = {
 #include "ksmsim/trace.def"
 };
 
+/* Scenarios know the events of KSM, which are the first of trace.def; --trace writes all. */
+#define NR_FORMS (KSMSIM_TRACE_ksm_advisor + 1)
+
 /* How scenarios write an event, in the order of trace.def. */
 static const struct form {
 	const char *name;
 	unsigned least, most; /* arguments */
-} forms[KSMSIM_TRACE_NR] = {
+} forms[NR_FORMS] = {
 	[KSMSIM_TRACE_ksm_start_scan] = { "start", 2, 2 },
 	[KSMSIM_TRACE_ksm_stop_scan] = { "stop", 2, 2 },
 	[KSMSIM_TRACE_ksm_enter] = { "enter", 1, 1 },
@@ -155,12 +158,15 @@ static bool names_of(struct sim_events *events, const struct ksmsim_event *event
 
 static void trace_line(struct sim_events *events, const struct ksmsim_event *event)
 {
-	const bool by_process =
-		event->trace == KSMSIM_TRACE_ksm_enter || event->trace == KSMSIM_TRACE_ksm_exit;
+	const bool by_process = event->trace == KSMSIM_TRACE_ksm_enter ||
+				event->trace == KSMSIM_TRACE_ksm_exit ||
+				(event->trace >= NR_FORMS && !event->khugepaged);
 	const char *task = "ksmd";
 	uint32_t pid = 1, mm;
 	char text[256];
 
+	if (event->khugepaged)
+		task = "khugepaged";
 	if (by_process) {
 		mm = sim_world_mm_of(events->world, event->mm);
 		task = "task";
@@ -180,6 +186,8 @@ void sim_events_listen(void *self, const struct ksmsim_event *event)
 
 	if (events->trace)
 		trace_line(events, event);
+	if (event->trace >= NR_FORMS)
+		return;
 	if (has(event, 'p') && event->trace != KSMSIM_TRACE_ksm_merge_one_page)
 		out.frame = frame_name(events, event);
 	if (event->trace == KSMSIM_TRACE_ksm_remove_ksm_page)
@@ -239,14 +247,14 @@ bool sim_event_is_pass(const struct sim_event *event)
 const char *sim_event_name(const void *self, size_t i)
 {
 	(void)self;
-	if (i == KSMSIM_TRACE_NR)
+	if (i == NR_FORMS)
 		return form_new.name;
-	return i < KSMSIM_TRACE_NR ? forms[i].name : NULL;
+	return i < NR_FORMS ? forms[i].name : NULL;
 }
 
 void sim_event_arguments(size_t i, unsigned *least, unsigned *most)
 {
-	const struct form *form = i < KSMSIM_TRACE_NR ? &forms[i] : &form_new;
+	const struct form *form = i < NR_FORMS ? &forms[i] : &form_new;
 
 	*least = form->least;
 	*most = form->most;

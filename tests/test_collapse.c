@@ -576,6 +576,52 @@ static void each_vma_has_its_own_range(void **state)
 	stop();
 }
 
+/* ---- events ---- */
+
+struct heard {
+	unsigned nr;
+	struct ksmsim_event event[8];
+};
+
+static void hear(void *self, const struct ksmsim_event *event)
+{
+	struct heard *heard = self;
+
+	assert_in_range(heard->nr, 0, 7);
+	heard->event[heard->nr++] = *event;
+}
+
+static void each_step_is_an_event(void **state)
+{
+	struct heard heard = { .nr = 0 };
+
+	(void)state;
+	start(KS_PROFILE_V6_18, 2);
+	mmworld_fill(w, mm, 0, 10);
+	ks_lru_drain(&w->env, &w->sys.frames);
+	ks_swap_out(&w->sys, collapseworld_pfn(cw, mm, 9), false);
+	w->env.listener = hear;
+	w->env.listener_self = &heard;
+	assert_int_equal(collapse(0, 2 * BLOCK), -EINVAL);
+	assert_int_equal(heard.nr, 5);
+	assert_int_equal(heard.event[0].trace, KSMSIM_TRACE_mm_collapse_huge_page_swapin);
+	assert_int_equal(heard.event[0].swapped_in, 1);
+	assert_int_equal(heard.event[0].ret, 1);
+	assert_int_equal(heard.event[1].trace, KSMSIM_TRACE_mm_collapse_huge_page_isolate);
+	assert_int_equal(heard.event[1].none_or_zero, 502);
+	assert_string_equal(heard.event[1].status, "succeeded");
+	assert_int_equal(heard.event[2].trace, KSMSIM_TRACE_mm_collapse_huge_page);
+	assert_int_equal(heard.event[3].trace, KSMSIM_TRACE_mm_khugepaged_scan_pmd);
+	assert_int_equal(heard.event[3].unmapped, 1);
+	assert_int_equal(heard.event[3].referenced, 0);
+	assert_int_equal(heard.event[3].mm, mm->id);
+	/* the second block has no table */
+	assert_int_equal(heard.event[4].trace, KSMSIM_TRACE_mm_khugepaged_scan_pmd);
+	assert_string_equal(heard.event[4].status, "pmd_none");
+	assert_true(heard.event[4].pfn == UINT64_MAX);
+	stop();
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(pages_and_holes_become_one_thp),
 	cmocka_unit_test(the_new_thp_is_exclusive_dirty_and_writable),
@@ -607,6 +653,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_guard_marker_fails_after_the_allocation),
 	cmocka_unit_test(without_memory_it_ends),
 	cmocka_unit_test(each_vma_has_its_own_range),
+	cmocka_unit_test(each_step_is_an_event),
 };
 
 TEST_MAIN(tests)

@@ -61,6 +61,10 @@ static void a_kernel_without_ksm_trace_is_silent(void **state)
 	env.feature[KS_FEAT_ksm_trace] = true;
 	ks_trace(&env, &event);
 	assert_int_equal(heard.nr, 1);
+	env.feature[KS_FEAT_ksm_trace] = false;
+	event.trace = KSMSIM_TRACE_mm_collapse_huge_page;
+	ks_trace(&env, &event);
+	assert_int_equal(heard.nr, 2);
 	ks_env_destroy(&env);
 }
 
@@ -113,6 +117,34 @@ static void events_read_as_in_the_trace_file(void **state)
 	expect_text(&event, "ksm_advisor: ksm scan time -5 pages_to_scan 30000 cpu percent 70");
 }
 
+static void collapses_read_as_in_the_trace_file(void **state)
+{
+	struct ksmsim_event event = {
+		.mm = 2,
+		.pfn = 0x145480,
+		.status = "page_locked",
+		.referenced = 301,
+		.none_or_zero = 211,
+		.unmapped = 4,
+		.swapped_in = 3,
+	};
+
+	(void)state;
+	event.trace = KSMSIM_TRACE_mm_khugepaged_scan_pmd;
+	expect_text(&event, "mm_khugepaged_scan_pmd: mm=2, scan_pfn=0x145480, referenced=301, "
+			    "none_or_zero=211, status=page_locked, unmapped=4");
+	event.trace = KSMSIM_TRACE_mm_collapse_huge_page_isolate;
+	expect_text(&event, "mm_collapse_huge_page_isolate: scan_pfn=0x145480, none_or_zero=211, "
+			    "referenced=301, status=page_locked");
+	event.trace = KSMSIM_TRACE_mm_collapse_huge_page_swapin;
+	expect_text(&event,
+		    "mm_collapse_huge_page_swapin: mm=2, swapped_in=3, referenced=301, ret=0");
+	event.trace = KSMSIM_TRACE_mm_collapse_huge_page;
+	event.isolated = true;
+	event.status = "succeeded";
+	expect_text(&event, "mm_collapse_huge_page: mm=2, isolated=1, status=succeeded");
+}
+
 static void text_is_cut_but_its_length_is_told(void **state)
 {
 	const struct ksmsim_event event = { .trace = KSMSIM_TRACE_ksm_enter, .mm = 12345 };
@@ -145,6 +177,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_listener_hears_stamped_events),
 	cmocka_unit_test(a_kernel_without_ksm_trace_is_silent),
 	cmocka_unit_test(events_read_as_in_the_trace_file),
+	cmocka_unit_test(collapses_read_as_in_the_trace_file),
 	cmocka_unit_test(text_is_cut_but_its_length_is_told),
 	cmocka_unit_test(an_unknown_event_is_refused),
 };
