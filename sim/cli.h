@@ -29,6 +29,7 @@ int cmd_doctor(int argc, char **argv);
 int cmd_capture(int argc, char **argv);
 int cmd_import(int argc, char **argv);
 int cmd_info(int argc, char **argv);
+int cmd_estimate(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 
 /* One option of a command. */

@@ -22,6 +22,8 @@ static const struct cli_command commands[] = {
 	{ "capture", cmd_capture, "-o OUT [OPTION...]",
 	  "fingerprints of the memory of running processes" },
 	{ "import", cmd_import, "FILE... -o OUT", "a capture of dumps or of lists of page hashes" },
+	{ "estimate", cmd_estimate, "[SOURCE...] [--pid N]",
+	  "what KSM would save on captured memory, and cost" },
 	{ "info", cmd_info, "CAPTURE [--json]", "what is in a capture" },
 	{ "list", cmd_list, "[NAME] [--json]",
 	  "profiles, features, knobs, counters, operations, ..." },

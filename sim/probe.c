@@ -86,7 +86,8 @@ void sim_probe(struct sim_probe *probe, const char *release, const char *root)
 	version = version_of(release);
 	probe->profile = profile_names[nearest(version)];
 	chosen = version_of(strchr(probe->profile, '-') + 1);
-	compare_files(probe, root);
+	if (root)
+		compare_files(probe, root);
 	if (chosen != version)
 		length = snprintf(probe->note, sizeof(probe->note),
 				  "there is no profile of kernel %s; %s is the nearest", release,

@@ -18,7 +18,7 @@ struct sim_probe {
 /**
  * sim_probe() - the profile of this release, and what its files tell
  * @release: as uname -r prints it; NULL: the running kernel's
- * @root: in front of every path: "" for the running kernel
+ * @root: in front of every path: "" for the running kernel; NULL: no files are looked at
  */
 void sim_probe(struct sim_probe *probe, const char *release, const char *root);
 

@@ -1,0 +1,529 @@
+/*
+ * cmd_estimate.c - ksmsim estimate: what KSM would save, cost and take.
+ *
+ * Captures are read, dumps and lists of hashes are imported and processes are captured
+ * first, both into a file without a name. Then everything is one host, and is played on
+ * the model: see estimate.h.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "capture.h"
+#include "cli.h"
+#include "costs.h"
+#include "estimate.h"
+#include "human.h"
+#include "vector.h"
+#include "words.h"
+
+#define THREADS_MAX 64u
+#define ROWS_DEFAULT 20u
+#define INTERVAL_DEFAULT UINT64_C(10000000000)
+#define INTERVAL_MAX (UINT64_C(24) * 3600 * 1000000000)
+
+enum {
+	OPTION_PID,
+	OPTION_ROUNDS,
+	OPTION_INTERVAL,
+	OPTION_ASSUME,
+	OPTION_PROFILE,
+	OPTION_DEFAULTS,
+	OPTION_KNOB,
+	OPTION_FEATURE,
+	OPTION_COSTS,
+	OPTION_TRY,
+	OPTION_ONLY,
+	OPTION_MATRIX,
+	OPTION_ROWS,
+	OPTION_THREADS,
+	OPTION_JSON,
+	OPTION_HELP
+};
+
+static const struct cli_option options[] = {
+	[OPTION_PID] = { "--pid", "N[,N...]", "capture these processes first; they go on running" },
+	[OPTION_ROUNDS] = { "--rounds", "N", "and so often (1): tells which pages change" },
+	[OPTION_INTERVAL] = { "--interval", "TIME", "from round to round: 30s, 5m (10s)" },
+	[OPTION_ASSUME] = { "--assume", "all|captured|N[,N...]",
+			    "mergeable is: what KSM can have (all); what is now; all of these "
+			    "pids" },
+	[OPTION_PROFILE] = { "--profile", "P", "kernel (the captured one): ksmsim list profiles" },
+	[OPTION_DEFAULTS] = { "--default-knobs", NULL,
+			      "begin with the kernel's knobs, not the captured ones" },
+	[OPTION_KNOB] = { "--knob", "NAME=VALUE", "set a knob in all runs; may be repeated" },
+	[OPTION_FEATURE] = { "--feature", "NAME=0|1", "switch a behaviour; may be repeated" },
+	[OPTION_COSTS] = { "--costs", "FILE", "times from this table: ksmsim calibrate" },
+	[OPTION_TRY] = { "--try", "NAME=VALUE[,...]",
+			 "compare with these knobs, too; may be repeated" },
+	[OPTION_ONLY] = { "--only", NULL, "do not compare with the usual other knobs" },
+	[OPTION_MATRIX] = { "--matrix", NULL, "which processes share with which" },
+	[OPTION_ROWS] = { "--rows", "N", "of the table of mappings (20)" },
+	[OPTION_THREADS] = { "--threads", "N", "play so many at once (one for each CPU)" },
+	[OPTION_JSON] = { "--json", NULL, "as one JSON object" },
+	[OPTION_HELP] = { "--help", NULL, "this text" },
+	{ NULL, NULL, NULL },
+};
+
+struct settings {
+	struct sim_setting *list;
+	size_t nr;
+};
+
+struct command {
+	const char **files, **tries;
+	size_t nr_files, nr_tries;
+	int64_t *pids, *assumed;
+	size_t nr_pids, nr_assumed;
+	struct settings knobs, features;
+	const char *costs_path, *profile;
+	struct sim_mem mem;
+	struct sim_costs costs;
+	enum est_assume assume;
+	uint32_t rounds, rows, threads;
+	uint64_t interval_ns;
+	bool defaults, only, matrix, json, help, on_terminal;
+	/* what is made of it */
+	struct est_image image;
+	struct est_plan plan;
+	struct est_cases cases;
+	struct est_knobs now;
+	struct est_share share;
+};
+
+/* ---- arguments ---- */
+
+static int add_pids(int64_t **pids, size_t *nr, const char *option, const char *text)
+{
+	size_t length;
+	uint64_t number;
+	int64_t *pid;
+
+	for (; *text; text += length + (text[length] == ',')) {
+		struct sim_word word = { text, length = strcspn(text, ",") };
+
+		if (sim_word_number(word, &number) || !number || number > INT32_MAX)
+			return cli_error("%s: '%.*s' is no process id", option, SIM_WORD_ARG(word));
+		pid = sim_vector_add(pids, nr, sizeof(*pid));
+		if (!pid)
+			return cli_error("no memory");
+		*pid = (int64_t)number;
+	}
+	return 0;
+}
+
+/* "NAME=VALUE" */
+static int add_setting(struct settings *settings, const char *option, const char *text)
+{
+	const char *equals = strchr(text, '=');
+	struct sim_setting *setting;
+	char *name;
+
+	if (!equals || equals == text)
+		return cli_error("%s: '%s' is not NAME=VALUE", option, text);
+	setting = sim_vector_add(&settings->list, &settings->nr, sizeof(*setting));
+	name = setting ? strndup(text, (size_t)(equals - text)) : NULL;
+	if (!name)
+		return cli_error("no memory");
+	setting->name = name;
+	setting->value = equals + 1;
+	return 0;
+}
+
+static void free_settings(struct settings *settings)
+{
+	size_t i;
+
+	for (i = 0; i < settings->nr; i++)
+		free((char *)(uintptr_t)settings->list[i].name);
+	free(settings->list);
+}
+
+static int take_number(const char *option, const char *text, uint64_t max, uint32_t *number)
+{
+	uint64_t value;
+
+	if (!cli_number(option, text, &value))
+		return CLI_USAGE;
+	if (!value || value > max)
+		return cli_error("%s: '%s' is not between 1 and %" PRIu64, option, text, max);
+	*number = (uint32_t)value;
+	return 0;
+}
+
+static int take_assume(struct command *c, const char *value)
+{
+	if (!strcmp(value, "all")) {
+		c->assume = EST_ASSUME_ALL;
+		return 0;
+	}
+	if (!strcmp(value, "captured")) {
+		c->assume = EST_ASSUME_CAPTURED;
+		return 0;
+	}
+	c->assume = EST_ASSUME_PIDS;
+	return add_pids(&c->assumed, &c->nr_assumed, "--assume", value);
+}
+
+static int take_interval(struct command *c, const char *value)
+{
+	const char *wrong =
+		sim_word_time((struct sim_word){ value, strlen(value) }, &c->interval_ns);
+
+	if (!wrong && (!c->interval_ns || c->interval_ns > INTERVAL_MAX))
+		wrong = "is no time up to a day";
+	return wrong ? cli_error("--interval: '%s' %s", value, wrong) : 0;
+}
+
+static int add_try(struct command *c, const char *value)
+{
+	const char **text = sim_vector_add(&c->tries, &c->nr_tries, sizeof(*text));
+
+	if (!text)
+		return cli_error("no memory");
+	*text = value;
+	return 0;
+}
+
+/* CLI_END: none of these */
+static int take_model(struct command *c, int option, const char *value)
+{
+	switch (option) {
+	case OPTION_ASSUME:
+		return take_assume(c, value);
+	case OPTION_PROFILE:
+		c->profile = value;
+		return 0;
+	case OPTION_DEFAULTS:
+		c->defaults = true;
+		return 0;
+	case OPTION_KNOB:
+		return add_setting(&c->knobs, "--knob", value);
+	case OPTION_FEATURE:
+		return add_setting(&c->features, "--feature", value);
+	case OPTION_COSTS:
+		c->costs_path = value;
+		return 0;
+	case OPTION_TRY:
+		return add_try(c, value);
+	case OPTION_ONLY:
+		c->only = true;
+		return 0;
+	default:
+		return CLI_END;
+	}
+}
+
+static int take_option(struct command *c, int option, const char *value)
+{
+	const int status = take_model(c, option, value);
+
+	if (status != CLI_END)
+		return status;
+	switch (option) {
+	case OPTION_PID:
+		return add_pids(&c->pids, &c->nr_pids, "--pid", value);
+	case OPTION_ROUNDS:
+		return take_number("--rounds", value, SIM_CAP_ROUNDS_MAX, &c->rounds);
+	case OPTION_INTERVAL:
+		return take_interval(c, value);
+	case OPTION_MATRIX:
+		c->matrix = true;
+		return 0;
+	case OPTION_ROWS:
+		return take_number("--rows", value, UINT32_MAX, &c->rows);
+	case OPTION_THREADS:
+		return take_number("--threads", value, THREADS_MAX, &c->threads);
+	case OPTION_JSON:
+		c->json = true;
+		return 0;
+	case OPTION_HELP:
+		c->help = true;
+		return 0;
+	default:
+		c->files[c->nr_files++] = value;
+		return 0;
+	}
+}
+
+static int take_arguments(struct command *c, int argc, char **argv)
+{
+	struct cli_args args = {
+		.command = "estimate", .options = options, .argc = argc, .argv = argv, .next = 1
+	};
+	const char *value;
+	int option, status = 0;
+
+	while (!status && (option = cli_next(&args, &value)) != CLI_END)
+		status = option == CLI_BAD ? CLI_USAGE : take_option(c, option, value);
+	if (status || c->help)
+		return status;
+	if (!c->nr_files && !c->nr_pids)
+		return cli_error("estimate needs a capture or --pid; see ksmsim estimate --help");
+	return 0;
+}
+
+/* ---- sources ---- */
+
+static void show(const struct command *c, const char *text)
+{
+	if (c->on_terminal)
+		fprintf(stderr, "\r%s\033[K", text);
+}
+
+static int add_capture(struct command *c, const char *name, struct sim_capfile *file)
+{
+	const int error = est_image_add(&c->image, file);
+
+	return error ? cli_error("%s: %s", name, c->image.why) : 0;
+}
+
+static int add_file(struct command *c, const char *path)
+{
+	struct sim_capfile *file;
+	char why[1024];
+	int status;
+
+	if (sim_capfile_open(path, why, sizeof(why), &file))
+		return cli_error("%s", why);
+	status = add_capture(c, path, file);
+	sim_capfile_close(file);
+	return status;
+}
+
+/* A capture that was written into a file without a name */
+static int add_written(struct command *c, FILE *written, const char *name)
+{
+	struct sim_capfile *file;
+	struct stat info;
+	char why[1024];
+	void *bytes;
+	int status;
+
+	if (fflush(written) || fstat(fileno(written), &info))
+		return cli_error("%s: %s", name, strerror(errno));
+	bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fileno(written), 0);
+	if (bytes == MAP_FAILED)
+		return cli_error("%s: %s", name, strerror(errno));
+	if (sim_capfile_open_bytes(bytes, (size_t)info.st_size, name, why, sizeof(why), &file)) {
+		status = cli_error("%s", why);
+	} else {
+		status = add_capture(c, name, file);
+		sim_capfile_close(file);
+	}
+	munmap(bytes, (size_t)info.st_size);
+	return status;
+}
+
+static int capture_into(const struct command *c, struct sim_capwriter *writer)
+{
+	struct sim_capture_options capture = { .rounds = c->rounds, .interval_ns = c->interval_ns };
+	struct sim_capture_totals totals;
+	char why[1024] = "";
+	int error;
+
+	capture.select.pids = c->pids;
+	capture.select.nr_pids = c->nr_pids;
+	capture.select.uid = SIM_CAP_UNKNOWN;
+	sim_pagehash_init(&capture.hash, (uint32_t)sysconf(_SC_PAGESIZE), NULL);
+	sim_capwriter_meta(writer, SIM_CAP_META_SOURCE, "live");
+	error = sim_pagehash_meta(&capture.hash, writer);
+	if (!error)
+		error = sim_capture(&capture, writer, &totals, why, sizeof(why));
+	if (error)
+		return cli_error("%s", *why ? why : sim_capwriter_error(writer));
+	if (totals.troubles)
+		cli_error("not all could be read; ksmsim capture says what");
+	return 0;
+}
+
+static int add_pids_live(struct command *c)
+{
+	FILE *written = tmpfile();
+	struct sim_capwriter *writer;
+	char why[1024];
+	int status;
+
+	if (!written)
+		return cli_error("no temporary file: %s", strerror(errno));
+	if (sim_capwriter_open(P_tmpdir "/capture", why, sizeof(why), &writer)) {
+		fclose(written);
+		return cli_error("%s", why);
+	}
+	show(c, "capturing");
+	status = capture_into(c, writer);
+	if (!status && sim_capwriter_commit(writer, written))
+		status = cli_error("%s", sim_capwriter_error(writer));
+	sim_capwriter_free(writer);
+	if (!status)
+		status = add_written(c, written, "capture");
+	fclose(written);
+	return status;
+}
+
+static int read_sources(struct command *c)
+{
+	int status = c->nr_pids ? add_pids_live(c) : 0;
+	size_t i;
+
+	for (i = 0; !status && i < c->nr_files; i++) {
+		show(c, c->files[i]);
+		status = add_file(c, c->files[i]);
+	}
+	if (!status && est_image_end(&c->image))
+		status = cli_error("%s", c->image.why);
+	return status;
+}
+
+/* ---- the estimate ---- */
+
+static int read_costs(struct command *c)
+{
+	char why[1024];
+	FILE *in;
+	int error;
+
+	if (!c->costs_path)
+		return 0;
+	in = fopen(c->costs_path, "re");
+	if (!in)
+		return cli_error("%s: %s", c->costs_path, strerror(errno));
+	error = sim_costs_read(&c->costs, &c->mem, in, c->costs_path, why, sizeof(why));
+	fclose(in);
+	return error ? cli_error("%s", why) : 0;
+}
+
+static int make_plan(struct command *c)
+{
+	char why[EST_WHY_BYTES] = "";
+	size_t i;
+
+	c->plan = (struct est_plan){
+		.image = &c->image,
+		.profile = c->profile,
+		.knobs = c->knobs.list,
+		.nr_knobs = c->knobs.nr,
+		.features = c->features.list,
+		.nr_features = c->features.nr,
+		.costs = c->costs.list,
+		.nr_costs = c->costs.nr,
+		.default_knobs = c->defaults,
+		.assume = c->assume,
+		.pids = c->assumed,
+		.nr_pids = c->nr_assumed,
+	};
+	if (est_knobs_get(&c->plan, &c->now, why))
+		return cli_error("%s", *why ? why : "the model cannot be set up");
+	est_cases_fill(&c->cases, &c->plan, &c->now, !c->only);
+	for (i = 0; i < c->nr_tries; i++)
+		if (!est_cases_add(&c->cases, c->tries[i]))
+			return cli_error("--try: '%s' is not NAME=VALUE[,NAME=VALUE...], or there "
+					 "are too many",
+					 c->tries[i]);
+	return 0;
+}
+
+static void played(void *self, size_t done)
+{
+	const struct command *c = self;
+	char text[64];
+
+	snprintf(text, sizeof(text), "%zu of %zu played", done, c->cases.nr);
+	show(c, text);
+}
+
+static int play(struct command *c)
+{
+	const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	const unsigned threads = c->threads ? c->threads : cpus < 1 ? 1 : (unsigned)cpus;
+	size_t i;
+
+	show(c, "playing");
+	c->share.max_page_sharing = c->now.max_page_sharing;
+	if (!est_cases_play(&c->cases, &c->plan, threads, est_share_look, &c->share, played, c))
+		return 0;
+	for (i = 0; i < c->cases.nr; i++)
+		if (*c->cases.results[i].why)
+			return cli_error("%s", c->cases.results[i].why);
+	return cli_error("no memory");
+}
+
+static int print(struct command *c)
+{
+	const struct est_report report = {
+		.image = &c->image,
+		.plan = &c->plan,
+		.cases = &c->cases,
+		.share = &c->share,
+		.knobs = &c->now,
+		.profile = c->profile ? c->profile : c->image.probe.profile,
+		.matrix = c->matrix,
+		.rows = c->rows,
+	};
+
+	show(c, "");
+	if (!c->json)
+		est_report_print(&report, stdout);
+	else if (est_report_json(&report, stdout))
+		return cli_error("no memory, or standard output cannot be written");
+	return 0;
+}
+
+static int estimate(struct command *c)
+{
+	int status = read_costs(c);
+
+	c->on_terminal = isatty(STDERR_FILENO);
+	if (!status)
+		status = read_sources(c);
+	if (!status)
+		status = make_plan(c);
+	if (!status)
+		status = play(c);
+	return status ? status : print(c);
+}
+
+static int print_help(void)
+{
+	printf("usage: ksmsim estimate [SOURCE...] [--pid N] [OPTION...]\n\n"
+	       "What KSM would save on captured memory, what it would cost and how long it would "
+	       "take.\nSources are captures (ksmsim capture, ksmsim import); several are taken as "
+	       "one host. They\nare played on the model of the captured kernel, with its knobs and "
+	       "with others.\n\n");
+	cli_print_options(options, stdout);
+	printf("\nExit status: 0 done, 2 bad usage or input.\n");
+	return cli_finish(CLI_DONE);
+}
+
+int cmd_estimate(int argc, char **argv)
+{
+	struct command *c = calloc(1, sizeof(*c));
+	int status;
+
+	if (!c)
+		return cli_error("no memory");
+	c->files = calloc((size_t)argc + 1, sizeof(*c->files));
+	c->rounds = 1;
+	c->rows = ROWS_DEFAULT;
+	c->interval_ns = INTERVAL_DEFAULT;
+	sim_mem_init(&c->mem, NULL);
+	status = c->files ? take_arguments(c, argc, argv) : cli_error("no memory");
+	if (!status)
+		status = c->help ? print_help() : cli_finish(estimate(c));
+	est_share_free(&c->share);
+	est_image_free(&c->image);
+	sim_costs_free(&c->costs);
+	free_settings(&c->knobs);
+	free_settings(&c->features);
+	free(c->files);
+	free(c->tries);
+	free(c->pids);
+	free(c->assumed);
+	free(c);
+	return status;
+}
