@@ -192,7 +192,7 @@ void sim_verdicts_print(const struct sim_verdicts *all, FILE *out)
 		runs[SIM_SAME], runs[SIM_DIFFERENT], runs[SIM_SKIPPED], runs[SIM_REFUSED],
 		all->operations, all->values);
 	if (all->repeated)
-		fprintf(out, "%" PRIu64 " differed once, and not when they were repeated\n",
+		fprintf(out, "%" PRIu64 " differed, but not always, and were repeated\n",
 			all->repeated);
 	for (i = 0; sim_masks()[i].name; i++)
 		if (all->masked[i])

@@ -20,7 +20,7 @@ bool sim_verdict_json(const struct sim_lockstep *lockstep, FILE *out, const char
 struct sim_verdicts {
 	uint64_t runs[SIM_REFUSED + 1];
 	uint64_t operations, values;
-	uint64_t repeated; /* differed once, and not when they ran again */
+	uint64_t repeated; /* differed, but not always */
 	uint64_t masked[SIM_MASKS_MAX];
 };
 void sim_verdicts_add(struct sim_verdicts *all, const struct sim_lockstep *lockstep);
