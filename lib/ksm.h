@@ -269,8 +269,6 @@ void ks_stable_attach(struct ks_ksm *ksm, const struct ks_item *item, uint32_t n
 void ks_stable_unlink_item(struct ks_ksm *ksm, const struct ks_item *item);
 /* The KSM page to merge @pfn with, or KS_PFN_NONE. */
 ks_pfn ks_stable_search(struct ks_ksm *ksm, ks_pfn pfn);
-/* Is there a KSM page with the content of @pfn that can take one more? Changes nothing. */
-bool ks_stable_has(struct ks_ksm *ksm, ks_pfn pfn);
 /* A node for the new KSM page @pfn; 0: the simulated allocation failed. */
 uint32_t ks_stable_insert(struct ks_ksm *ksm, ks_pfn pfn);
 /* The page moved to another NUMA node: out of its tree, onto the migrate list. */

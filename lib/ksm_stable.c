@@ -443,47 +443,6 @@ again:
 	return place;
 }
 
-/* A page at this place of the tree that is not gone; KS_PFN_NONE. *@usable: one that can take more. */
-static ks_pfn page_at(const struct ks_ksm *ksm, uint32_t id, bool *usable)
-{
-	const bool chain = ks_stable(ksm, id)->kind == KS_STABLE_CHAIN;
-	ks_pfn pfn = KS_PFN_NONE;
-
-	*usable = false;
-	for (uint32_t at = chain ? ks_stable(ksm, id)->dups : id; at;
-	     at = chain ? list_next(ksm, at) : 0) {
-		const struct ks_stable_node *node = ks_stable(ksm, at);
-
-		if (node->stale)
-			continue;
-		pfn = node->pfn;
-		*usable |= ks_stable_usable(ksm, node);
-	}
-	return pfn;
-}
-
-bool ks_stable_has(struct ks_ksm *ksm, ks_pfn pfn)
-{
-	const struct ks_contents *contents = &ksm->sys->contents;
-	const ks_cid cid = ks_frame_content(ksm, pfn);
-	const uint64_t key = ks_content_key(contents, cid) & ~(uint64_t)3;
-
-	for (uint32_t id = ksm->stable[ks_ksm_nid(ksm, pfn)].root; id;) {
-		const struct ks_rb_node *rb = ks_stable_rb(ksm, id);
-		int order = key < ks_rb_key(rb) ? -1 : 1;
-		bool usable = false;
-		ks_pfn at;
-
-		ks_cost(ksm->env, KS_COST_stable_level);
-		if (key == ks_rb_key(rb) && (at = page_at(ksm, id, &usable)))
-			order = ks_content_compare(contents, cid, ks_frame_content(ksm, at));
-		if (!order)
-			return usable;
-		id = rb->child[order > 0];
-	}
-	return false;
-}
-
 static void link_regular(struct ks_ksm *ksm, uint32_t id, unsigned nid, const struct place *place)
 {
 	struct ks_stable_node *node = ks_stable(ksm, id);

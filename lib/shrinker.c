@@ -12,8 +12,8 @@
  * being split, so that the split does not count it as queued anew.
  *
  * Models: mm/huge_memory.c:deferred_split_scan(), thp_underused().
- * Differs: nobody else holds a folio's lock, so shrinker_requeues changes nothing;
- * each folio is looked at once, never again in the same call.
+ * Differs: nobody else holds a folio's lock, so what 7.3 does with a locked one
+ * never happens; each folio is looked at once, never again in the same call.
  */
 #include "thp.h"
 
