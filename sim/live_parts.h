@@ -24,6 +24,7 @@
 #include "world.h"
 
 #define LIVE_PAGE ((uint64_t)4096)
+#define LIVE_PMD_ORDER 9u
 #define LIVE_USER_END UINT64_C(0x7ffffffff000)
 #define LIVE_ARENA UINT64_C(0x7ff000000000) /* where every process has what it shares with us */
 #define LIVE_CODE_SIZE UINT64_C(0x1000)
@@ -161,6 +162,9 @@ struct live_vmstat {
 	/* before the operation that runs, and what operations have added */
 	int64_t before[KSMSIM_COUNT_NR], sum[KSMSIM_COUNT_NR];
 	struct sim_mthp mthp_before, mthp_sum;
+	/* of the operation that runs: failed splits count up to so many */
+	int64_t most_failed[KSMSIM_ORDERS];
+	bool has_most_failed;
 };
 
 struct live {

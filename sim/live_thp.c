@@ -21,7 +21,7 @@
  *
  * The deferred split shrinker works for one memory cgroup: the processes have one
  * of their own, and memory.force_empty shrinks just it. It goes over what it could not
- * split more than once, and it reclaims lazily freed pages.
+ * split many times, which counts once here; and it reclaims lazily freed pages.
  *
  * The huge zero folio is there or not depending on what was before: it is dropped
  * before a run, and the lock file has the number of its allocations then, so that a run
@@ -260,20 +260,22 @@ static int one_pass(struct live *live)
 	return error;
 }
 
-/* Does every process get PMD-sized pages? */
-static bool is_for_all(const struct live *live)
+/* Who gets PMD-sized pages: 'a'lways, 'm'advise or 'n'ever, as the scenario has it. */
+static char who_gets(const struct live *live)
 {
 	const struct live_thp *thp = &live->thp;
-	char text[128];
+	char text[128], *chosen;
 	size_t i;
 
-	for (i = 1; i < thp->nr_enabled; i++) {
-		if (strcmp(thp->enabled[i], "hugepages-2048kB/enabled"))
-			continue;
+	for (i = 1; i < thp->nr_enabled && strcmp(thp->enabled[i], "hugepages-2048kB/enabled"); i++)
+		;
+	if (i == thp->nr_enabled || !live_read_at(thp->dir, thp->enabled[i], text, sizeof(text)) ||
+	    strstr(text, "[inherit]")) {
+		i = 0;
 		live_read_at(thp->dir, thp->enabled[i], text, sizeof(text));
-		return thp->always[i] || (thp->always[0] && strstr(text, "[inherit]"));
 	}
-	return thp->always[0];
+	chosen = strchr(text, '[');
+	return thp->always[i] || !chosen ? 'a' : chosen[1];
 }
 
 /* THPs of all processes. */
@@ -295,7 +297,9 @@ int live_khugepaged(struct live *live, const struct sim_op *op, int64_t *result)
 	uint64_t i;
 	int error = 0;
 
-	if (is_for_all(live))
+	if (who_gets(live) == 'n')
+		return 0; /* it would not be there if it were not kept, see above */
+	if (who_gets(live) == 'a')
 		return live_fail(live, SIM_LIVE_ESKIP,
 				 "with always khugepaged would work on every process's memory");
 	live_read_number(live->thp.dir, KHUGEPAGED "pages_collapsed", &before);
@@ -334,6 +338,42 @@ static int drop_caches(struct live *live)
 	return error ? live_fail(live, SIM_LIVE_EBROKEN, "drop_caches: %s", strerror(-error)) : 0;
 }
 
+/* The large folio of a pin, as its head and order; false: none. */
+static bool held_folio(struct live *live, const struct live_pin *pin, uint64_t *head,
+		       unsigned *order)
+{
+	const struct live_page *page;
+
+	if (!live->processes[pin->process].alive || live_pages_look(live, pin->process))
+		return false;
+	page = live_page_find(&live->processes[pin->process], pin->vaddr);
+	*order = page ? page->order : 0;
+	*head = page ? page->pfn >> *order << *order : 0;
+	return *order != 0;
+}
+
+/* The shrinker tries folios that are held again and again; that is one failure for each. */
+static void count_held(struct live *live)
+{
+	struct live_vmstat *v = &live->vmstat;
+	uint64_t head, other;
+	unsigned order, same;
+	size_t i, j;
+
+	live_pages_forget(live);
+	memset(v->most_failed, 0, sizeof(v->most_failed));
+	v->has_most_failed = true;
+	for (i = 0; i < live->nr_pins; i++) {
+		if (!held_folio(live, &live->pins[i], &head, &order))
+			continue;
+		for (j = 0; j < i; j++)
+			if (held_folio(live, &live->pins[j], &other, &same) && other == head)
+				break;
+		if (j == i)
+			v->most_failed[order]++;
+	}
+}
+
 int live_shrink(struct live *live, const struct sim_op *op, int64_t *result)
 {
 	char path[96];
@@ -350,6 +390,7 @@ int live_shrink(struct live *live, const struct sim_op *op, int64_t *result)
 			error = live_fail(live, SIM_LIVE_EBROKEN, "%s: %s", path, strerror(-error));
 	}
 	*result = live_vmstat_splits(live);
+	count_held(live);
 	return error;
 }
 

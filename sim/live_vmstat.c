@@ -127,8 +127,29 @@ int live_mthp(struct sim_backend *backend, struct sim_mthp *mthp)
 
 void live_vmstat_before(struct live *live)
 {
+	live->vmstat.has_most_failed = false;
 	read_counters(live, live->vmstat.before);
-	read_stats(live, &live->vmstat.mthp_before);
+	if (live->thp.used)
+		read_stats(live, &live->vmstat.mthp_before);
+}
+
+static void limit(int64_t before, int64_t most, int64_t *now)
+{
+	if (*now - before > most)
+		*now = before + most;
+}
+
+static void limit_failed(const struct live *live, int64_t now[KSMSIM_COUNT_NR],
+			 struct sim_mthp *stats)
+{
+	const struct live_vmstat *v = &live->vmstat;
+	const int counter = KSMSIM_COUNT_thp_split_page_failed, stat = KSMSIM_MTHP_split_failed;
+	unsigned order;
+
+	limit(v->before[counter], v->most_failed[LIVE_PMD_ORDER], &now[counter]);
+	for (order = 2; order < KSMSIM_ORDERS; order++)
+		limit(v->mthp_before.value[stat][order], v->most_failed[order],
+		      &stats->value[stat][order]);
 }
 
 void live_vmstat_after(struct live *live)
@@ -140,7 +161,10 @@ void live_vmstat_after(struct live *live)
 	size_t i;
 
 	read_counters(live, now);
-	read_stats(live, &stats);
+	if (live->thp.used)
+		read_stats(live, &stats);
+	if (live->thp.used && v->has_most_failed)
+		limit_failed(live, now, &stats);
 	for (i = 0; i < KSMSIM_COUNT_NR; i++)
 		if (live->thp.used || strncmp(counter_row(i)->name, "thp_", 4) != 0)
 			v->sum[i] += now[i] - v->before[i];
