@@ -48,7 +48,12 @@ enum ks_cost {
 };
 
 /* hugepages-<size>kB/enabled */
-enum ks_thp_size { KS_THP_SIZE_NEVER, KS_THP_SIZE_INHERIT, KS_THP_SIZE_MADVISE, KS_THP_SIZE_ALWAYS };
+enum ks_thp_size {
+	KS_THP_SIZE_NEVER,
+	KS_THP_SIZE_INHERIT,
+	KS_THP_SIZE_MADVISE,
+	KS_THP_SIZE_ALWAYS
+};
 /* knob thp_enabled */
 enum ks_thp_enabled { KS_THP_ALWAYS, KS_THP_MADVISE, KS_THP_NEVER };
 

@@ -67,7 +67,37 @@ static void print_mremap(const struct chaos_op *op, const char *range, char *lin
 		 op->flags & KSMSIM_MREMAP_DONTUNMAP ? " dontunmap" : "");
 }
 
-/* What stands behind `OPERATION PROCESS`, or `OPERATION` for those of the machine. */
+/* What stands behind the name of an operation of the machine. */
+static void print_rest_of_machine(const struct chaos_op *op, char *rest, size_t size)
+{
+	switch (op->kind) {
+	case CHAOS_SHRINK:
+		snprintf(rest, size, "%s", op->flags ? " all" : "");
+		break;
+	case CHAOS_POLICY:
+		snprintf(rest, size, " %s", op->text);
+		break;
+	case CHAOS_KSM:
+		snprintf(rest, size, " %s %s", op->file, op->text);
+		break;
+	case CHAOS_STEP:
+		snprintf(rest, size, " %" PRIu64, op->value);
+		break;
+	case CHAOS_RUN:
+	case CHAOS_ADVANCE:
+	case CHAOS_CPU:
+		snprintf(rest, size, " %" PRIu64 "ns", op->value);
+		break;
+	case CHAOS_INJECT:
+		snprintf(rest, size, " %s %" PRIu64,
+			 ksmsim_table_rows(KSMSIM_TABLE_INJECT, NULL)[op->flags].name, op->value);
+		break;
+	default:
+		break;
+	}
+}
+
+/* What stands behind `OPERATION PROCESS`. */
 static void print_rest(const struct chaos_op *op, const char *range, char *rest, size_t size)
 {
 	static const char *const pins[] = { "get", "write", "read", "held" };
@@ -122,27 +152,6 @@ static void print_rest(const struct chaos_op *op, const char *range, char *rest,
 			snprintf(rest, size, " %s order=%u page=%" PRIu64, range, op->flags,
 				 op->value - 1);
 		break;
-	case CHAOS_SHRINK:
-		snprintf(rest, size, "%s", op->flags ? " all" : "");
-		break;
-	case CHAOS_POLICY:
-		snprintf(rest, size, " %s", op->text);
-		break;
-	case CHAOS_KSM:
-		snprintf(rest, size, " %s %s", op->file, op->text);
-		break;
-	case CHAOS_STEP:
-		snprintf(rest, size, " %" PRIu64, op->value);
-		break;
-	case CHAOS_RUN:
-	case CHAOS_ADVANCE:
-	case CHAOS_CPU:
-		snprintf(rest, size, " %" PRIu64 "ns", op->value);
-		break;
-	case CHAOS_INJECT:
-		snprintf(rest, size, " %s %" PRIu64,
-			 ksmsim_table_rows(KSMSIM_TABLE_INJECT, NULL)[op->flags].name, op->value);
-		break;
 	default:
 		snprintf(rest, size, "%s%s", op->length ? " " : "", op->length ? range : "");
 		break;
@@ -171,7 +180,10 @@ void chaos_print(const struct chaos_op *op, char *line, size_t size)
 	} else if (op->kind == CHAOS_MREMAP) {
 		print_mremap(op, range, line, size);
 	} else {
-		print_rest(op, range, rest, sizeof(rest));
+		if (op->kind >= CHAOS_KSM)
+			print_rest_of_machine(op, rest, sizeof(rest));
+		else
+			print_rest(op, range, rest, sizeof(rest));
 		snprintf(line, size, "%s%s%s%s%s", odd ? "# " : "", names[op->kind], who, rest,
 			 odd ? ", length in bytes" : "");
 	}
