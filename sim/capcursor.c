@@ -141,6 +141,12 @@ static int advance(struct sim_cap_cursor *c, struct stream *s)
 	return s->next < s->nr ? 0 : refill(c, s);
 }
 
+/* The next page of a stream; NULL: it is at its end. */
+static const struct sim_cap_page *head_of(const struct stream *s)
+{
+	return s->blocks && s->pages ? &s->pages[s->next] : NULL;
+}
+
 /* The lowest address: what the youngest stream says; all that speak of it move on. */
 static int take_lowest(struct sim_cap_cursor *c, struct sim_cap_page *page)
 {
@@ -149,17 +155,18 @@ static int take_lowest(struct sim_cap_cursor *c, struct sim_cap_page *page)
 	int error = 0;
 
 	for (i = 0; i < c->nr; i++) {
-		head = c->streams[i].blocks ? &c->streams[i].pages[c->streams[i].next] : NULL;
+		head = head_of(&c->streams[i]);
 		if (head && (!lowest || head->vaddr <= lowest->vaddr))
 			lowest = head;
 	}
 	if (!lowest)
 		return 0;
 	*page = *lowest;
-	for (i = 0; !error && i < c->nr; i++)
-		if (c->streams[i].blocks &&
-		    c->streams[i].pages[c->streams[i].next].vaddr == page->vaddr)
+	for (i = 0; !error && i < c->nr; i++) {
+		head = head_of(&c->streams[i]);
+		if (head && head->vaddr == page->vaddr)
 			error = advance(c, &c->streams[i]);
+	}
 	return error ? error : 1;
 }
 

@@ -17,7 +17,11 @@
 #include "capread.h"
 #include "vector.h"
 
-#define REGIONS 1024
+/*
+ * No more: the kernel collects regions 512 at a time, and after a second turn that came to the
+ * end it still reports as the end of its walk where the first one was full.
+ */
+#define REGIONS 512
 #define ENTRIES 8192
 #define ENTRY_PFN ((UINT64_C(1) << 55) - 1)
 #define ENTRY_FILE (UINT64_C(1) << 61)
@@ -67,32 +71,26 @@ static bool calls_all_ksm(int flags_fd, unsigned page_shift)
 	return is_ksm;
 }
 
-static unsigned long number_in(const char *path, unsigned long otherwise)
+/* The first line of a file; "" if there is none. */
+static void first_line(const char *path, char *text, size_t size)
 {
 	FILE *in = fopen(path, "r");
-	unsigned long number;
 
-	if (!in)
-		return otherwise;
-	if (fscanf(in, "%lu", &number) != 1)
-		number = otherwise;
-	fclose(in);
-	return number;
+	*text = 0;
+	if (in && !fgets(text, (int)size, in))
+		*text = 0;
+	if (in)
+		fclose(in);
 }
 
-/* The node, if only one is there. */
+/* The node, if only one has memory: "0" and not "0-1,3" */
 static uint8_t only_node(void)
 {
-	FILE *in = fopen("/sys/devices/system/node/has_memory", "r");
-	char text[32] = "";
-	unsigned node;
-	char more;
+	char text[32];
+	unsigned long node;
 
-	if (!in)
-		return 0; /* a kernel without NUMA */
-	if (!fgets(text, sizeof(text), in) || sscanf(text, "%u%c", &node, &more) < 1)
-		node = 0;
-	fclose(in);
+	first_line("/sys/devices/system/node/has_memory", text, sizeof(text));
+	node = strtoul(text, NULL, 10); /* 0 on a kernel without NUMA */
 	return strpbrk(text, ",-") || node >= SIM_CAP_NO_NODE ? SIM_CAP_NO_NODE : (uint8_t)node;
 }
 
@@ -111,15 +109,17 @@ static bool has_scan(void)
 
 void sim_capread_open(struct sim_capread *r, const struct sim_pagehash *hash)
 {
-	unsigned long pmd = number_in("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", 0);
+	char pmd_size[32];
 
+	first_line("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", pmd_size,
+		   sizeof(pmd_size));
 	*r = (struct sim_capread){ .hash = *hash };
 	while ((UINT32_C(1) << r->page_shift) < hash->page_bytes)
 		r->page_shift++;
 	r->flags_fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
 	r->count_fd = open("/proc/kpagecount", O_RDONLY | O_CLOEXEC);
-	r->block = (unsigned)(pmd >> r->page_shift);
-	if (r->block < 512)
+	r->block = (unsigned)(strtoul(pmd_size, NULL, 10) >> r->page_shift);
+	if (r->block < 512 || r->block > 65536)
 		r->block = 512;
 	r->every_anon_is_ksm = r->flags_fd >= 0 && calls_all_ksm(r->flags_fd, r->page_shift);
 	r->has_scan = has_scan();

@@ -36,7 +36,14 @@ enum {
 	NR_STATEMENTS
 };
 
+static const char old_vmas[] =
+	"SELECT rowid, start, end, offset, device, inode, flags, name FROM vma "
+	"WHERE process = ? AND last_round = ? ORDER BY start";
+
 #define FIGURE(name, doc) ", ?"
+static const char put_figures[] = "INSERT INTO figure VALUES(?, ?" SIM_CAP_FIGURES(FIGURE) ")";
+#undef FIGURE
+
 static const char *const statements[NR_STATEMENTS] = {
 	[PUT_META] = "INSERT OR REPLACE INTO meta VALUES(?, ?)",
 	[PUT_NAME] = "INSERT INTO name VALUES(?, ?)",
@@ -44,13 +51,11 @@ static const char *const statements[NR_STATEMENTS] = {
 	[PUT_PROCESS] = "INSERT INTO process VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
 	[PUT_VMA] = "INSERT INTO vma VALUES(?1, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
 	[KEEP_VMA] = "UPDATE vma SET last_round = ? WHERE rowid = ?",
-	[OLD_VMAS] = "SELECT rowid, start, end, offset, device, inode, flags, name FROM vma "
-		     "WHERE process = ? AND last_round = ? ORDER BY start",
-	[PUT_FIGURES] = "INSERT INTO figure VALUES(?, ?" SIM_CAP_FIGURES(FIGURE) ")",
+	[OLD_VMAS] = old_vmas,
+	[PUT_FIGURES] = put_figures,
 	[PUT_BLOCK] = "INSERT INTO block VALUES(?, ?, ?, ?, ?)",
 	[PUT_TROUBLE] = "INSERT INTO trouble(round, pid, text) VALUES(?, ?, ?)",
 };
-#undef FIGURE
 
 /* What was written of a process. */
 struct written {

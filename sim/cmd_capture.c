@@ -336,9 +336,9 @@ static int capture_into(struct command *c, FILE *out, struct sim_capture_totals 
 
 static int capture(struct command *c, int argc, char **argv)
 {
-	struct sim_capture_totals totals;
+	struct sim_capture_totals totals = { .pages = 0 };
 	struct cli_output output;
-	uint64_t key;
+	uint64_t key = 0;
 	int status;
 
 	if (c->keyed && getrandom(&key, sizeof(key), 0) != sizeof(key))

@@ -262,7 +262,7 @@ static int import_files(struct command *c, int argc, char **argv)
 	char why[1024] = "";
 	struct sim_import import = { .why = why, .size = sizeof(why) };
 	struct cli_output output;
-	uint64_t key;
+	uint64_t key = 0;
 	int status;
 
 	if (c->keyed && getrandom(&key, sizeof(key), 0) != sizeof(key))

@@ -349,6 +349,22 @@ static int print_json(const struct command *c, const char *path)
 
 /* ---- the command ---- */
 
+static int show_open_file(struct command *c, const char *path)
+{
+	const size_t processes = sim_capfile_nr_processes(c->file) + 1u;
+	int status;
+
+	c->processes = calloc(processes, sizeof(*c->processes));
+	c->last_round = calloc(processes, sizeof(*c->last_round));
+	c->rounds = calloc(sim_capfile_nr_rounds(c->file), sizeof(*c->rounds));
+	if (!c->processes || !c->last_round || !c->rounds)
+		return cli_error("no memory");
+	status = count_file(c);
+	if (!status)
+		status = c->json ? print_json(c, path) : print_table(c, path);
+	return status;
+}
+
 static int show_file(struct command *c, const char *path)
 {
 	struct stat info = { .st_size = 0 };
@@ -359,18 +375,13 @@ static int show_file(struct command *c, const char *path)
 		return cli_error("%s", why);
 	if (!stat(path, &info))
 		c->bytes = info.st_size;
-	c->processes = calloc(sim_capfile_nr_processes(c->file) + 1u, sizeof(*c->processes));
-	c->last_round = calloc(sim_capfile_nr_processes(c->file) + 1u, sizeof(*c->last_round));
-	c->rounds = calloc(sim_capfile_nr_rounds(c->file), sizeof(*c->rounds));
-	if (c->processes && c->last_round && c->rounds)
-		status = count_file(c);
-	else
-		status = cli_error("no memory");
-	if (!status)
-		status = c->json ? print_json(c, path) : print_table(c, path);
+	status = show_open_file(c, path);
 	free(c->processes);
 	free(c->last_round);
 	free(c->rounds);
+	c->processes = NULL;
+	c->last_round = NULL;
+	c->rounds = NULL;
 	sim_capfile_close(c->file);
 	return status;
 }

@@ -66,24 +66,40 @@ void sim_proc_link(int dir, const char *name, char *text, size_t size)
 	text[length < 0 ? 0 : length] = 0;
 }
 
-/* pid (comm) state ppid pgrp session tty tpgid flags minflt ... starttime vsize rss */
+/* Fields of stat, counted from 1; pid and comm are in front of these. */
+enum {
+	STAT_STATE = 3,
+	STAT_PPID = 4,
+	STAT_FLAGS = 9,
+	STAT_MINFLT = 10,
+	STAT_STARTED = 22,
+	STAT_RSS = 24
+};
+
 static bool parse_stat(const char *text, struct sim_proc *proc)
 {
 	const char *open = strchr(text, '('), *close = strrchr(text, ')');
-	unsigned flags;
-	int64_t pages;
+	long long numbers[STAT_RSS + 1] = { 0 };
+	unsigned i;
+	char *end;
 
-	if (!open || !close || close < open)
+	if (!open || !close || close < open || close[1] != ' ' || !close[2])
 		return false;
 	snprintf(proc->comm, sizeof(proc->comm), "%.*s", (int)(close - open - 1), open + 1);
-	if (sscanf(text, "%" SCNd64, &proc->pid) != 1 ||
-	    sscanf(close + 1,
-		   " %c %" SCNd64 " %*d %*d %*d %*d %u %" SCNd64 " %*u %*u %*u %*u %*u %*d %*d "
-		   "%*d %*d %*d %*d %" SCNu64 " %*u %" SCNd64,
-		   &proc->state, &proc->ppid, &flags, &proc->minflt, &proc->started, &pages) != 6)
-		return false;
-	proc->kernel_thread = flags & PF_KTHREAD;
-	proc->rss = pages > 0 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+	proc->pid = strtoll(text, NULL, 10);
+	proc->state = close[2];
+	text = close + 3;
+	for (i = STAT_STATE + 1; i <= STAT_RSS; i++, text = end) {
+		numbers[i] = strtoll(text, &end, 10);
+		if (end == text)
+			return false;
+	}
+	proc->ppid = numbers[STAT_PPID];
+	proc->minflt = numbers[STAT_MINFLT];
+	proc->started = (uint64_t)numbers[STAT_STARTED];
+	proc->kernel_thread = numbers[STAT_FLAGS] & PF_KTHREAD;
+	if (numbers[STAT_RSS] > 0)
+		proc->rss = (uint64_t)numbers[STAT_RSS] * (uint64_t)sysconf(_SC_PAGESIZE);
 	return true;
 }
 
@@ -107,14 +123,16 @@ int sim_proc_stat(int dir, struct sim_proc *proc)
 static int64_t value_of(const char *text, const char *key)
 {
 	const size_t length = strlen(key);
-	int64_t value;
+	long long value;
+	char *end;
 
 	for (; text; text = strchr(text, '\n')) {
 		text += *text == '\n';
 		if (strncmp(text, key, length) != 0 || !strchr(": ", text[length]))
 			continue;
 		text += length + (text[length] == ':');
-		if (sscanf(text, "%" SCNd64, &value) == 1)
+		value = strtoll(text, &end, 10);
+		if (end != text)
 			return value;
 		text += strspn(text, " \t");
 		return !strncmp(text, "yes", 3);
@@ -202,18 +220,45 @@ static int add_vma(struct sim_proc_vmas *all, const struct sim_cap_vma *vma, con
 	return new->vma.name ? 0 : ENOMEM;
 }
 
+/* A number, and @after it; false: it is none. */
+static bool take_number(const char **at, int base, char after, uint64_t *number)
+{
+	char *end;
+
+	*number = strtoull(*at, &end, base);
+	if (end == *at || *end != after)
+		return false;
+	*at = end + 1;
+	return true;
+}
+
 /* start-end perms offset major:minor inode [name] */
 static bool parse_head(const char *line, struct sim_cap_vma *vma, const char **name)
 {
-	unsigned major, minor;
-	int length = 0;
+	uint64_t major, minor;
+	char *end;
 
 	*vma = (struct sim_cap_vma){ .start = 0 };
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*4s %" SCNx64 " %x:%x %" SCNu64 "%n",
-		   &vma->start, &vma->end, &vma->offset, &major, &minor, &vma->inode, &length) != 6)
+	if (!take_number(&line, 16, '-', &vma->start) || !take_number(&line, 16, ' ', &vma->end))
 		return false;
-	vma->device = (uint64_t)major << 20 | minor;
-	*name = line + length + strspn(line + length, " ");
+	line += strcspn(line, " ");
+	if (!take_number(&line, 16, ' ', &vma->offset) || !take_number(&line, 16, ':', &major) ||
+	    !take_number(&line, 16, ' ', &minor))
+		return false;
+	vma->inode = strtoull(line, &end, 10);
+	vma->device = major << 20 | minor;
+	*name = end + strspn(end, " ");
+	return end != line;
+}
+
+/* "Swap:   12 kB" */
+static bool parse_size(const char *line, const char *key, uint64_t *bytes)
+{
+	const size_t length = strlen(key);
+
+	if (strncmp(line, key, length) != 0 || line[length] != ':')
+		return false;
+	*bytes = strtoull(line + length + 1, NULL, 10) * 1024;
 	return true;
 }
 
@@ -236,7 +281,6 @@ static int parse_line(struct sim_proc_vmas *all, char *line)
 	struct sim_proc_vma *last = all->nr ? &all->vmas[all->nr - 1] : NULL;
 	struct sim_cap_vma vma;
 	const char *name;
-	uint64_t kilobytes;
 
 	if (parse_head(line, &vma, &name))
 		/* The page of old system calls is beyond what a process has. */
@@ -245,14 +289,9 @@ static int parse_line(struct sim_proc_vmas *all, char *line)
 		return 0;
 	if (!strncmp(line, "VmFlags:", 8))
 		return parse_flags(all, last, line + 8);
-	if (sscanf(line, "Anonymous: %" SCNu64, &kilobytes) == 1)
-		last->anonymous = kilobytes * 1024;
-	else if (sscanf(line, "Swap: %" SCNu64, &kilobytes) == 1)
-		last->swap = kilobytes * 1024;
-	else if (sscanf(line, "KSM: %" SCNu64, &kilobytes) == 1) {
-		last->ksm = kilobytes * 1024;
+	if (!parse_size(line, "Anonymous", &last->anonymous) &&
+	    !parse_size(line, "Swap", &last->swap) && parse_size(line, "KSM", &last->ksm))
 		last->has_ksm = true;
-	}
 	return 0;
 }
 

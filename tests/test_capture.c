@@ -169,12 +169,20 @@ static int shot_take(struct shot *s)
 	error = sim_capture(&s->options, writer, &s->totals, s->why, sizeof(s->why));
 	if (!error)
 		error = sim_capwriter_commit(writer, out);
+	if (error && !*s->why)
+		snprintf(s->why, sizeof(s->why), "%s", sim_capwriter_error(writer));
 	sim_capwriter_free(writer);
 	fclose(out);
 	if (!error &&
 	    sim_capfile_open_bytes(s->bytes, s->length, "shot", s->why, sizeof(s->why), &s->file))
 		fail_msg("%s", s->why);
 	return error;
+}
+
+static void shot_works(struct shot *s)
+{
+	if (shot_take(s))
+		fail_msg("%s", s->why);
 }
 
 static void shot_free(struct shot *s)
@@ -224,7 +232,7 @@ static void pages_have_the_fingerprints_of_their_bytes(void **state)
 	map_area(AREA_PAGES * PAGE);
 	c = child_new(write_some, nothing);
 	shot_of(&s, &c, NULL);
-	assert_int_equal(shot_take(&s), 0);
+	shot_works(&s);
 	for (i = 0; i < AREA_PAGES; i++) {
 		if (i % 4 == 3) {
 			assert_false(shot_page(&s, 0, 0, area + i * PAGE, &page));
@@ -294,7 +302,7 @@ static void large_folios_have_their_order_and_head(void **state)
 	map_area(4 * (size_t)HUGE);
 	c = child_new(touch_huge, nothing);
 	shot_of(&s, &c, NULL);
-	assert_int_equal(shot_take(&s), 0);
+	shot_works(&s);
 	assert_true(shot_page(&s, 0, 0, area, &page));
 	if (page.order != 9) {
 		print_message("needs transparent huge pages: skipped\n");
@@ -332,7 +340,7 @@ static void mappings_of_the_zero_page_are_told_from_pages_of_zeros(void **state)
 	map_area(AREA_PAGES * PAGE);
 	c = child_new(read_only_once, nothing);
 	shot_of(&s, &c, NULL);
-	assert_int_equal(shot_take(&s), 0);
+	shot_works(&s);
 	assert_true(shot_page(&s, 0, 0, area + 9 * PAGE, &page));
 	assert_true(page.flags & SIM_CAP_ZEROPAGE);
 	assert_true(page.flags & SIM_CAP_ZERO);
@@ -354,10 +362,42 @@ static void sparse_memory_of_terabytes_is_found_at_once(void **state)
 	c = child_new(nothing, nothing);
 	shot_of(&s, &c, NULL);
 	clock_gettime(CLOCK_MONOTONIC, &before);
-	assert_int_equal(shot_take(&s), 0);
+	shot_works(&s);
 	clock_gettime(CLOCK_MONOTONIC, &after);
 	assert_true(shot_page(&s, 0, 0, area + bytes / 2, &page));
 	assert_in_range(after.tv_sec - before.tv_sec, 0, 5);
+	shot_free(&s);
+	child_end(&c);
+}
+
+#define SCATTERED_PAGES 3000u
+
+static void touch_every_other(void)
+{
+	size_t i;
+
+	for (i = 0; i < SCATTERED_PAGES; i += 2)
+		area[i * PAGE] = 1;
+}
+
+static void many_small_ranges_are_found_once_each(void **state)
+{
+	struct sim_cap_cursor *cursor;
+	struct sim_cap_page page;
+	struct child c;
+	struct shot s;
+	unsigned found = 0;
+
+	(void)state;
+	map_area(SCATTERED_PAGES * PAGE);
+	c = child_new(touch_every_other, nothing);
+	shot_of(&s, &c, NULL);
+	shot_works(&s);
+	assert_int_equal(sim_cap_cursor_open(s.file, 0, 0, SIM_CAP_PAGES, &cursor), 0);
+	while (sim_cap_cursor_next(cursor, &page) == 1)
+		found += page.vaddr - AREA_AT < SCATTERED_PAGES * PAGE;
+	sim_cap_cursor_close(cursor);
+	assert_int_equal(found, SCATTERED_PAGES / 2);
 	shot_free(&s);
 	child_end(&c);
 }
@@ -396,7 +436,7 @@ static void a_second_round_tells_what_changed(void **state)
 	s.options.progress = tell_child;
 	told = &c;
 	told_in = 0;
-	assert_int_equal(shot_take(&s), 0);
+	shot_works(&s);
 	assert_int_equal(sim_capfile_nr_rounds(s.file), 2);
 	assert_true(shot_page(&s, 0, 0, area, &first));
 	assert_true(shot_page(&s, 0, 1, area, &second));
@@ -434,7 +474,7 @@ static void a_process_that_ends_between_rounds_is_a_trouble(void **state)
 	s.options.rounds = 2;
 	s.options.progress = kill_child;
 	told = &ends;
-	assert_int_equal(shot_take(&s), 0);
+	shot_works(&s);
 	assert_non_null(sim_capfile_figures(s.file, 0, 1));
 	assert_non_null(sim_capfile_figures(s.file, 1, 0));
 	assert_null(sim_capfile_figures(s.file, 1, 1));
@@ -615,7 +655,7 @@ static void looking_changes_nothing(void **state)
 		splits = vmstat("thp_split_page") + vmstat("thp_split_pmd");
 		take_image(&before, c.pid);
 		shot_of(&s, &c, &other);
-		assert_int_equal(shot_take(&s), 0);
+		shot_works(&s);
 		take_image(&after, c.pid);
 		assert_same_image(&before, &after);
 		assert_true(s.totals.pages > AREA_PAGES);
@@ -708,7 +748,7 @@ static void check_merged(struct child *c, bool merged)
 
 	take_image(&before, c->pid);
 	shot_of(&s, c, NULL);
-	assert_int_equal(shot_take(&s), 0);
+	shot_works(&s);
 	take_image(&after, c->pid);
 	assert_true(merged);
 	assert_same_image(&before, &after);
@@ -789,7 +829,7 @@ static void stopped_processes_go_on_after_the_round(void **state)
 	s.options.stop = true;
 	s.options.progress = see_state;
 	told = &c;
-	assert_int_equal(shot_take(&s), 0);
+	shot_works(&s);
 	assert_int_equal(seen_state, 'T');
 	child_go(&c);
 	assert_int_not_equal(state_of(c.pid), 'T');
@@ -799,7 +839,7 @@ static void stopped_processes_go_on_after_the_round(void **state)
 		pause_for(1);
 	shot_of(&s, &c, NULL);
 	s.options.stop = true;
-	assert_int_equal(shot_take(&s), 0);
+	shot_works(&s);
 	assert_int_equal(state_of(c.pid), 'T'); /* it was before */
 	shot_free(&s);
 	child_end(&c);
@@ -974,6 +1014,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(large_folios_have_their_order_and_head),
 	cmocka_unit_test(mappings_of_the_zero_page_are_told_from_pages_of_zeros),
 	cmocka_unit_test(sparse_memory_of_terabytes_is_found_at_once),
+	cmocka_unit_test(many_small_ranges_are_found_once_each),
 	cmocka_unit_test(a_second_round_tells_what_changed),
 	cmocka_unit_test(a_process_that_ends_between_rounds_is_a_trouble),
 	cmocka_unit_test(processes_that_end_meanwhile_do_no_harm),
