@@ -125,7 +125,7 @@ static const char *reason(int error)
 	if (error == ESRCH || error == ENOENT)
 		return "it has ended";
 	if (error == EACCES || error == EPERM)
-		return "permission denied (root, or the same user and CAP_SYS_PTRACE, may)";
+		return "permission denied: this needs root, or CAP_SYS_PTRACE";
 	return strerror(error);
 }
 
