@@ -25,6 +25,7 @@
 #define THREADS_MAX 64u
 #define ROWS_DEFAULT 20u
 #define INTERVAL_DEFAULT UINT64_C(10000000000)
+#define COMPARE_PAGES_MAX 4000000u /* beyond, other knobs only when asked for */
 #define INTERVAL_MAX (UINT64_C(24) * 3600 * 1000000000)
 
 enum {
@@ -39,6 +40,7 @@ enum {
 	OPTION_COSTS,
 	OPTION_TRY,
 	OPTION_ONLY,
+	OPTION_COMPARE,
 	OPTION_MATRIX,
 	OPTION_ROWS,
 	OPTION_THREADS,
@@ -62,6 +64,7 @@ static const struct cli_option options[] = {
 	[OPTION_TRY] = { "--try", "NAME=VALUE[,...]",
 			 "compare with these knobs, too; may be repeated" },
 	[OPTION_ONLY] = { "--only", NULL, "do not compare with the usual other knobs" },
+	[OPTION_COMPARE] = { "--compare", NULL, "do so even on more than 4,000,000 pages" },
 	[OPTION_MATRIX] = { "--matrix", NULL, "which processes share with which" },
 	[OPTION_ROWS] = { "--rows", "N", "of the table of mappings (20)" },
 	[OPTION_THREADS] = { "--threads", "N", "play so many at once (one for each CPU)" },
@@ -87,7 +90,7 @@ struct command {
 	enum est_assume assume;
 	uint32_t rounds, rows, threads;
 	uint64_t interval_ns;
-	bool defaults, only, matrix, json, help, on_terminal;
+	bool defaults, only, compare, matrix, json, help, on_terminal;
 	/* what is made of it */
 	struct est_image image;
 	struct est_plan plan;
@@ -213,6 +216,9 @@ static int take_model(struct command *c, int option, const char *value)
 		return add_try(c, value);
 	case OPTION_ONLY:
 		c->only = true;
+		return 0;
+	case OPTION_COMPARE:
+		c->compare = true;
 		return 0;
 	default:
 		return CLI_END;
@@ -401,6 +407,7 @@ static int read_costs(struct command *c)
 static int make_plan(struct command *c)
 {
 	char why[EST_WHY_BYTES] = "";
+	const bool others = !c->only && (c->compare || c->image.nr_pages <= COMPARE_PAGES_MAX);
 	size_t i;
 
 	c->plan = (struct est_plan){
@@ -419,7 +426,7 @@ static int make_plan(struct command *c)
 	};
 	if (est_knobs_get(&c->plan, &c->now, why))
 		return cli_error("%s", *why ? why : "the model cannot be set up");
-	est_cases_fill(&c->cases, &c->plan, &c->now, !c->only);
+	est_cases_fill(&c->cases, &c->plan, &c->now, others);
 	for (i = 0; i < c->nr_tries; i++)
 		if (!est_cases_add(&c->cases, c->tries[i]))
 			return cli_error("--try: '%s' is not NAME=VALUE[,NAME=VALUE...], or there "
@@ -467,6 +474,8 @@ static int print(struct command *c)
 	};
 
 	show(c, "");
+	if (!c->only && !c->compare && c->image.nr_pages > COMPARE_PAGES_MAX)
+		cli_error("so many pages are not played with other knobs; --compare does it");
 	if (!c->json)
 		est_report_print(&report, stdout);
 	else if (est_report_json(&report, stdout))

@@ -13,15 +13,11 @@
 #include "est_machine.h"
 
 #define RET_OK(ret) ((ret) >= 0)
+#define NEIGHBOURS_SHIFT 6u /* contents that are next to each other in the trees */
 
 static uint64_t vaddr_of(const struct est_image *image, const struct est_area *area, size_t i)
 {
 	return area->vaddr + (uint64_t)image->page[i] * EST_PAGE;
-}
-
-static bool est_is_zero(uint32_t content)
-{
-	return content == EST_ZERO;
 }
 
 /* What the simulated kernel refused. */
@@ -128,15 +124,36 @@ static int for_parts(struct est_machine *m, uint32_t pid, const struct est_proce
 
 /* ---- pages ---- */
 
+/*
+ * The page of a content: a word, repeated. Their order is by blocks of neighbours, so that pages
+ * which are visited one after the other are near to each other in the trees, and the blocks
+ * are spread evenly, so that the trees are as deep as those of bytes by chance. Odd factors
+ * lose nothing: other contents, other words; none is 0.
+ */
+static uint64_t word_of(uint64_t content)
+{
+	const uint64_t block = (content >> NEIGHBOURS_SHIFT) * UINT64_C(0x9E3779B97F4A7C15);
+	const uint64_t low = content & ((1u << NEIGHBOURS_SHIFT) - 1);
+
+	return __builtin_bswap64(block << NEIGHBOURS_SHIFT | low);
+}
+
 int est_write(struct est_machine *m, uint32_t pid, uint64_t vaddr, uint64_t nr, uint64_t content)
 {
-	const struct ksmsim_content what = {
-		.kind = content == EST_ZERO ? KSMSIM_CONTENT_ZERO : KSMSIM_CONTENT_SEEDS,
-		.value = content,
-	};
+	struct ksmsim_content what = { .kind = KSMSIM_CONTENT_ZERO };
 	int64_t ret = 0;
-	const int error = ksmsim_fill(m->sim, pid, vaddr, nr, &what, &ret);
+	uint64_t i;
+	int error = 0;
 
+	if (content == EST_ZERO) {
+		error = ksmsim_fill(m->sim, pid, vaddr, nr, &what, &ret);
+		return error || !RET_OK(ret) ? refused(m, "write", error, ret) : 0;
+	}
+	what.kind = KSMSIM_CONTENT_WORD;
+	for (i = 0; !error && RET_OK(ret) && i < nr; i++) {
+		what.value = word_of(content + i);
+		error = ksmsim_fill(m->sim, pid, vaddr + i * EST_PAGE, 1, &what, &ret);
+	}
 	return error || !RET_OK(ret) ? refused(m, "write", error, ret) : 0;
 }
 
@@ -159,7 +176,7 @@ static size_t run_of(const struct est_image *image, const struct est_area *area,
 		if (image->page[k] != image->page[k - 1] + 1 || image->nid[k] != image->nid[i] ||
 		    image->attr[k] & EST_INHERITED ||
 		    image->content[k] !=
-			    (est_is_zero(image->content[i]) ? 0 : image->content[k - 1] + 1))
+			    (image->content[i] == EST_ZERO ? EST_ZERO : image->content[k - 1] + 1))
 			break;
 	return k - i;
 }

@@ -1,8 +1,8 @@
 /*
  * est_play.c - an image in virtual time, under one set of knobs.
  *
- * Without later rounds memory stands still, and the run ends when three full scans have
- * changed nothing: no further one can. With rounds, what changed between two of them is
+ * Without later rounds memory stands still: the first full scan notes checksums, the second
+ * merges, and the run ends after the third or later one that changed nothing. With rounds, what changed between two of them is
  * written again as much later, and when the last round is reached it goes on with the
  * first: pages that changed go on changing, to bytes not seen before but where another page
  * always holds them; what came or went does so once. Then the run lasts for an hour, or four
@@ -21,7 +21,7 @@
 #define STEP_MIN (NS_PER_S / 10)
 #define STEP_MAX (600 * NS_PER_S)
 #define STEPS_A_SCAN 50u
-#define QUIET_SCANS 3
+#define STILL_SCANS 3
 #define MOVING_SCANS 4
 #define PLAY_MAX (UINT64_C(90) * 24 * 3600 * NS_PER_S)
 
@@ -278,7 +278,8 @@ static bool is_over(struct player *p)
 {
 	const int64_t scans = p->now.count[KSMSIM_COUNT_full_scans];
 
-	p->result->settled = moves(p) ? scans >= MOVING_SCANS : scans > p->changed_in + QUIET_SCANS;
+	p->result->settled =
+		moves(p) ? scans >= MOVING_SCANS : scans >= STILL_SCANS && scans > p->changed_in;
 	if (moves(p) && p->now.ns < marks[EST_AT_60_MIN])
 		return false;
 	return p->result->settled || !p->m.mergeable || p->now.ns >= PLAY_MAX;
