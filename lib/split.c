@@ -36,6 +36,8 @@ struct split {
 	uint32_t pages;
 	enum ksmsim_split_why why;
 	bool locked; /* the folio is mlocked */
+	/* pages that a locked mapping got back: mlocked for the mappings that follow */
+	uint64_t locked_page[(1u << (KSMSIM_ORDERS - 1)) / 64];
 	struct place *places;
 	uint32_t nr_places, room_places;
 };
@@ -112,8 +114,15 @@ static void unmap_place(void *self, struct ks_mm *mm, uint64_t vpn, uint64_t sta
 
 /* ---- remap ---- */
 
-static bool wants_zero_page(const struct split *s, const struct ks_vma *vma,
-			    const struct ks_frame *frame)
+static bool is_locked(const struct split *s, const struct ks_vma *vma, ks_pfn pfn)
+{
+	const uint32_t page = pfn - s->head;
+
+	return s->locked || vma->flags & KS_VM_LOCKED ||
+	       s->locked_page[page / 64] >> (page % 64) & 1;
+}
+
+static bool wants_zero_page(const struct split *s, const struct ks_vma *vma, ks_pfn pfn)
 {
 	const struct ks_system *sys = s->sys;
 	const struct ksmsim_policy *policy = &sys->policy;
@@ -125,12 +134,12 @@ static bool wants_zero_page(const struct split *s, const struct ks_vma *vma,
 		.feature = sys->env->feature[KS_FEAT_split_zero_remap],
 	};
 
-	if (frame->cid != KS_CID_ZERO || s->locked || vma->flags & KS_VM_LOCKED)
+	if (ks_frame(&sys->frames, pfn)->cid != KS_CID_ZERO || is_locked(s, vma, pfn))
 		return false;
 	return policy->zero_remap ? policy->zero_remap(policy->self, &question) : question.feature;
 }
 
-static void remap_page(const struct split *s, const struct place *place, const struct ks_vma *vma,
+static void remap_page(struct split *s, const struct place *place, const struct ks_vma *vma,
 		       uint64_t vpn, struct ks_pte pte)
 {
 	struct ks_system *sys = s->sys;
@@ -142,15 +151,18 @@ static void remap_page(const struct split *s, const struct place *place, const s
 		ks_frame_flag(frame, KS_FRAME_EXCLUSIVE, true);
 	if (ks_frame_test(frame, KS_FRAME_LARGE)) {
 		ks_folio_map_ptes(sys->env, &sys->frames, pte.pfn, 1, place->mm->id);
-	} else if (wants_zero_page(s, vma, frame)) {
+	} else if (wants_zero_page(s, vma, pte.pfn)) {
 		ks_pte_set(sys->env, &sys->tables, &place->mm->pt, vpn, zero);
 		place->mm->rss_anon--;
 	} else {
 		ks_frame_map(sys->env, &sys->frames, pte.pfn);
+		if (vma->flags & KS_VM_LOCKED)
+			s->locked_page[(pte.pfn - s->head) / 64] |= UINT64_C(1)
+								    << (pte.pfn - s->head) % 64;
 	}
 }
 
-static void remap_place(const struct split *s, const struct place *place)
+static void remap_place(struct split *s, const struct place *place)
 {
 	const struct ks_vma *vma = ks_vma_at(place->mm, place->start);
 
