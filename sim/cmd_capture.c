@@ -366,10 +366,13 @@ static int print_help(void)
 	printf("usage: ksmsim capture -o OUT --pid N | --name PATTERN | --cgroup PATH | --all "
 	       "[OPTION...]\n\n"
 	       "Writes down which pages of anonymous memory processes have, and a fingerprint of "
-	       "each;\nno contents. Nothing is faulted in, split or un-shared. Needs root for "
-	       "other "
-	       "users'\nprocesses, and to see frames, folios and KSM pages. Options that choose "
-	       "may be repeated.\n\n");
+	       "each;\nno contents. Nothing is faulted in, split or un-shared, but one thing: a "
+	       "page "
+	       "that a running\nprocess gives away just while it is read may be faulted in again; "
+	       "with --stop it cannot.\n\nOther users' processes need root; so do frames, folios "
+	       "and "
+	       "KSM pages of one's own.\n--pid, --name, --cgroup and --exclude may be "
+	       "repeated.\n\n");
 	cli_print_options(options, stdout);
 	printf("\nExit status: 0 done (what could not be read is told), 2 bad usage, or nothing "
 	       "was "
