@@ -144,14 +144,14 @@ static unsigned drop_entries(const struct ks_collapse *c, unsigned slot, unsigne
 	for (unsigned i = 0; i < nr; i++)
 		ks_pte_set(sys->env, &sys->tables, &c->mm->pt, c->vpn + slot + i,
 			   (struct ks_pte){ .bits = 0 });
-	if (large) {
-		c->mm->rss_anon -= nr;
-		ks_folio_unmap_ptes(sys->env, &sys->frames, pte.pfn, nr, c->mm->id);
+	if (c->vma->flags & KS_VM_LOCKED && ks_pte_is_anon(pte))
+		ks_lru_munlock(sys->env, &sys->frames, pte.pfn, false);
+	if (!large) {
+		ks_pte_gone(sys, c->mm, pte);
 		return nr;
 	}
-	if (c->vma->flags & KS_VM_LOCKED && ks_pte_is_anon(pte))
-		ks_lru_mlock(sys->env, &sys->frames, pte.pfn);
-	ks_pte_gone(sys, c->mm, pte);
+	c->mm->rss_anon -= nr;
+	ks_folio_unmap_ptes(sys->env, &sys->frames, pte.pfn, nr, c->mm->id);
 	return nr;
 }
 

@@ -328,6 +328,24 @@ static void locked_memory_gives_a_locked_thp(void **state)
 	stop();
 }
 
+static void what_others_keep_is_locked_no_longer(void **state)
+{
+	struct ks_mm *child;
+
+	(void)state;
+	start(KS_PROFILE_V6_18, 1);
+	w->env.thp_size[4] = KS_THP_SIZE_ALWAYS;
+	mmworld_fill(w, mm, 0, 16);
+	assert_int_equal(ks_mlock(&w->sys, mm, MMWORLD_BASE, BLOCK, true), 0);
+	assert_true(ks_folio_test(folio_at(0), KS_FOLIO_MLOCKED));
+	child = mmworld_fork(w, mm);
+	assert_int_equal(collapse(0, BLOCK), 0);
+	assert_false(ks_folio_test(ks_folio_of(&w->sys.frames, collapseworld_pfn(cw, child, 0)),
+				   KS_FOLIO_MLOCKED));
+	assert_true(ks_folio_test(folio_at(0), KS_FOLIO_MLOCKED));
+	stop();
+}
+
 /* ---- KSM ---- */
 
 static void ksm_pages_are_copied_if_each_is_there_once(void **state)
@@ -638,6 +656,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(no_memory_to_swap_in_ends_it),
 	cmocka_unit_test(most_pages_choose_the_node),
 	cmocka_unit_test(locked_memory_gives_a_locked_thp),
+	cmocka_unit_test(what_others_keep_is_locked_no_longer),
 	cmocka_unit_test(ksm_pages_are_copied_if_each_is_there_once),
 	cmocka_unit_test(a_ksm_page_that_is_there_twice_cannot_be_locked),
 	cmocka_unit_test(pages_isolated_in_vain_wait_in_the_lru_batch),
