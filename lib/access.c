@@ -91,6 +91,14 @@ static void remember_pin(struct ks_system *sys, struct ks_mm *mm, const struct k
 	mm->pins[mm->nr_pins++] = *pin;
 }
 
+/* get_user_pages_fast() leaves the entry as it is, its dirty bit, too. */
+static bool is_writable(const struct ks_system *sys, const struct ks_mm *mm, uint64_t vpn)
+{
+	const uint32_t wanted = KS_PTE(PRESENT) | KS_PTE(WRITE);
+
+	return (ks_pte_get(&sys->tables, &mm->pt, vpn).bits & wanted) == wanted;
+}
+
 /* Long-term pins need a page that stays the process's own. */
 static enum ks_fault_result fault_before_pin(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
 					     enum ksmsim_pin how)
@@ -100,7 +108,8 @@ static enum ks_fault_result fault_before_pin(struct ks_system *sys, struct ks_mm
 	if (how == KSMSIM_PIN_HELD)
 		return KS_FAULT_DONE;
 	if (how == KSMSIM_PIN_WRITE)
-		return ks_fault(sys, mm, vpn, KS_FAULT_WRITE);
+		return is_writable(sys, mm, vpn) ? KS_FAULT_DONE
+						 : ks_fault(sys, mm, vpn, KS_FAULT_WRITE);
 	result = ks_fault(sys, mm, vpn, KS_FAULT_READ);
 	if (result == KS_FAULT_DONE && how == KSMSIM_PIN_READ)
 		result = ks_fault(sys, mm, vpn, KS_FAULT_UNSHARE);

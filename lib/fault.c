@@ -456,6 +456,33 @@ static uint64_t next_vpn(const struct ks_system *sys, const struct ks_mm *mm, ui
 						       : vpn + 1;
 }
 
+/* A writable page that is there is only looked up, which makes the page dirty but not its entry.
+ * Models: mm/gup.c:follow_page_pte() with FOLL_TOUCH. */
+static bool look_up_writable(struct ks_system *sys, const struct ks_mm *mm, uint64_t vpn)
+{
+	const uint32_t wanted = KS_PTE(PRESENT) | KS_PTE(WRITE);
+	const struct ks_pte pte = ks_pte_get(&sys->tables, &mm->pt, vpn);
+	struct ks_folio *folio;
+
+	if (!ks_pte_is_anon(pte) || (pte.bits & (wanted | KS_PTE(DIRTY))) != wanted ||
+	    ks_pmd_find(&sys->tables, &mm->pt, vpn))
+		return false;
+	folio = ks_folio_of(&sys->frames, pte.pfn);
+	if (folio)
+		ks_folio_flag(folio, KS_FOLIO_DIRTY, true);
+	else
+		ks_frame_flag(ks_frame(&sys->frames, pte.pfn), KS_FRAME_DIRTY, true);
+	return true;
+}
+
+static enum ks_fault_result populate_page(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
+					  bool write)
+{
+	if (write && look_up_writable(sys, mm, vpn))
+		return KS_FAULT_DONE;
+	return ks_fault(sys, mm, vpn, write ? KS_FAULT_WRITE : KS_FAULT_READ);
+}
+
 static long populate_vma(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma,
 			 uint64_t start, uint64_t end, enum ks_populate how)
 {
@@ -467,8 +494,7 @@ static long populate_vma(struct ks_system *sys, struct ks_mm *mm, const struct k
 	if (ret)
 		return ret;
 	for (uint64_t vpn = start; vpn < end; vpn = next_vpn(sys, mm, vpn, start)) {
-		const enum ks_fault_result result =
-			ks_fault(sys, mm, vpn, write ? KS_FAULT_WRITE : KS_FAULT_READ);
+		const enum ks_fault_result result = populate_page(sys, mm, vpn, write);
 
 		if (result != KS_FAULT_DONE)
 			return result == KS_FAULT_OOM ? -ENOMEM : -EFAULT;

@@ -161,21 +161,33 @@ static uint32_t run_of(const struct part *p, const struct ks_walk *walk, unsigne
 	return nr;
 }
 
-/*
- * A page of a large folio mapped by PTEs. Returns how many entries from @slot on stand for the whole
- * folio; 0: they do not, and it was left as it is; 1: it was split, @slot is a page of its own now.
- */
-static uint32_t whole_folio(const struct part *p, const struct ks_walk *walk, unsigned slot,
-			    struct ks_pte pte)
-{
-	const struct ks_folio *folio = ks_folio_of(&p->sys->frames, pte.pfn);
-	const uint32_t nr = run_of(p, walk, slot, pte);
+enum fate {
+	FOLIO_WHOLE, /* the entries map all of it */
+	FOLIO_LEFT,  /* they do not, and it was left as it is */
+	FOLIO_SPLIT, /* they did not: now there are single pages */
+};
 
-	if (ks_page_maybe_shared(p->sys->env, &p->sys->frames, pte.pfn))
-		return 0;
-	if (nr == ks_folio_pages(folio))
-		return nr;
-	return split_folio(p, pte.pfn) ? 1 : 0;
+/* A folio mapped by PTEs, of which @slot is a page. *@nr: entries from @slot on that this settles. Before
+ * 6.10 every folio is split, and one that cannot be ends the leaf. */
+static enum fate settle_folio(const struct part *p, const struct ks_walk *walk, unsigned slot,
+			      uint32_t *nr)
+{
+	const struct ks_pte pte = ks_leaf_get(ks_leaf(walk->tables, walk->leaf), slot);
+	const bool batched = p->sys->env->feature[KS_FEAT_zap_batched];
+
+	*nr = batched ? run_of(p, walk, slot, pte) : walk->last - slot + 1;
+	if (batched && *nr == ks_folio_pages(ks_folio_of(&p->sys->frames, pte.pfn)))
+		return FOLIO_WHOLE;
+	if (ks_page_maybe_shared(p->sys->env, &p->sys->frames, pte.pfn) || !split_folio(p, pte.pfn))
+		return FOLIO_LEFT;
+	*nr = 0;
+	return FOLIO_SPLIT;
+}
+
+/* Is the entry one of a large folio mapped by PTEs? */
+static bool is_large(const struct part *p, struct ks_pte pte)
+{
+	return ks_pte_is_anon(pte) && ks_pfn_is_large(&p->sys->frames, pte.pfn);
 }
 
 /* ---- MADV_FREE ---- */
@@ -229,18 +241,18 @@ static void free_lazily(const struct part *p, uint64_t vpn, struct ks_pte pte)
 	make_clean(p, vpn, pte);
 }
 
-/* Entries of a large folio, all of it or none. Returns how many were dealt with, 0: now small. */
-static uint32_t free_run(const struct part *p, const struct ks_walk *walk, unsigned slot,
-			 struct ks_pte pte)
+/* Returns how many entries of a large folio were dealt with; 0: @slot is a small page now. Only one
+ * that is dirty must not be shared. */
+static uint32_t free_run(const struct part *p, const struct ks_walk *walk, unsigned slot)
 {
 	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
-	struct ks_folio *folio = ks_folio_of(&p->sys->frames, pte.pfn);
-	const uint32_t nr = whole_folio(p, walk, slot, pte);
+	struct ks_folio *folio = ks_folio_of(&p->sys->frames, ks_leaf_get(leaf, slot).pfn);
+	uint32_t nr;
 
-	if (nr == 1)
-		return 0;
-	if (!nr || folio->maps != nr)
-		return nr ? nr : 1;
+	if (settle_folio(p, walk, slot, &nr) != FOLIO_WHOLE)
+		return nr;
+	if (ks_folio_test(folio, KS_FOLIO_DIRTY) && folio->maps != nr)
+		return nr;
 	forget_folio(folio);
 	for (uint32_t i = 0; i < nr; i++)
 		make_clean(p, leaf->vpn + slot + i, ks_leaf_get(leaf, slot + i));
@@ -254,11 +266,10 @@ static void free_leaf(const struct part *p, const struct ks_walk *walk)
 
 	for (int slot = ks_walk_slot(walk, walk->first); slot >= 0;
 	     slot = ks_walk_slot(walk, next)) {
-		const struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
 		uint32_t nr = 0;
 
-		if (ks_pte_is_anon(pte) && ks_pfn_is_large(&p->sys->frames, pte.pfn))
-			nr = free_run(p, walk, (unsigned)slot, pte);
+		if (is_large(p, ks_leaf_get(leaf, (unsigned)slot)))
+			nr = free_run(p, walk, (unsigned)slot);
 		next = (unsigned)slot + (nr ? nr : 1);
 		if (!nr)
 			free_lazily(p, leaf->vpn + (unsigned)slot,
@@ -308,25 +319,32 @@ static void make_old(const struct part *p, uint64_t vpn, struct ks_pte pte)
 	ks_pte_set(p->sys->env, &p->sys->tables, &p->mm->pt, vpn, pte);
 }
 
-static void cool_leaf(const struct part *p, const struct ks_walk *walk)
+/* Returns how many entries from @slot on were dealt with; 0: it is a small page now. */
+static uint32_t cool_run(const struct part *p, const struct ks_walk *walk, unsigned slot)
 {
 	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
-	unsigned next;
+	const struct ks_pte pte = ks_leaf_get(leaf, slot);
+	uint32_t nr = 1;
 
-	for (int slot = ks_walk_slot(walk, walk->first); slot >= 0;
-	     slot = ks_walk_slot(walk, next)) {
-		const struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
-		const bool anon = ks_pte_is_anon(pte);
-		uint32_t nr = 1;
+	if (is_large(p, pte)) {
+		if (settle_folio(p, walk, slot, &nr) != FOLIO_WHOLE ||
+		    ks_folio_of(&p->sys->frames, pte.pfn)->maps != nr)
+			return nr;
+	} else if (!ks_pte_is_anon(pte) ||
+		   ks_page_maybe_shared(p->sys->env, &p->sys->frames, pte.pfn)) {
+		return 1;
+	}
+	for (uint32_t i = 0; i < nr; i++)
+		make_old(p, leaf->vpn + slot + i, ks_leaf_get(leaf, slot + i));
+	return nr;
+}
 
-		if (anon && ks_pfn_is_large(&p->sys->frames, pte.pfn))
-			nr = whole_folio(p, walk, (unsigned)slot, pte);
-		next = (unsigned)slot + (nr ? nr : 1);
-		if (!anon || !nr || ks_page_maybe_shared(p->sys->env, &p->sys->frames, pte.pfn))
-			continue;
-		for (uint32_t i = 0; i < nr; i++)
-			make_old(p, leaf->vpn + (unsigned)slot + i,
-				 ks_leaf_get(leaf, (unsigned)slot + i));
+static void cool_leaf(const struct part *p, const struct ks_walk *walk)
+{
+	for (int slot = ks_walk_slot(walk, walk->first); slot >= 0;) {
+		const uint32_t nr = cool_run(p, walk, (unsigned)slot);
+
+		slot = ks_walk_slot(walk, (unsigned)slot + nr);
 	}
 }
 
@@ -485,8 +503,36 @@ long ks_madvise(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t 
 
 /* ---- mlock ---- */
 
-/* Large folios: locked only if all of it is in the range, unlocked by any part. Models:
- * mm/mlock.c:mlock_pte_range(), allow_mlock_munlock(). */
+/* Do the entries from @slot on map all of the folio, page by page, inside the range? */
+static bool maps_whole(const struct ks_walk *walk, const struct ks_folio *folio, unsigned slot)
+{
+	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
+
+	if (slot + ks_folio_pages(folio) - 1 > walk->last)
+		return false;
+	for (uint32_t i = 0; i < ks_folio_pages(folio); i++) {
+		const struct ks_pte pte = ks_leaf_get(leaf, slot + i);
+
+		if (!ks_pte_is_anon(pte) || pte.pfn != folio->head + i)
+			return false;
+	}
+	return true;
+}
+
+/* Large folios: locked only if all of it is mapped in the range, unlocked by any part; before 6.7 only
+ * huge pages are. Models: mm/mlock.c:mlock_pte_range(), allow_mlock_munlock(). */
+static void lock_folio(struct ks_system *sys, const struct ks_walk *walk, unsigned slot, bool lock)
+{
+	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
+	const struct ks_pte pte = ks_leaf_get(leaf, slot);
+	struct ks_folio *folio = ks_pte_is_anon(pte) ? ks_folio_of(&sys->frames, pte.pfn) : NULL;
+
+	if (!folio || !(leaf->huge || sys->env->feature[KS_FEAT_zap_batched]))
+		return;
+	if (!lock || (pte.pfn == folio->head && maps_whole(walk, folio, slot)))
+		ks_folio_flag(folio, KS_FOLIO_MLOCKED, lock);
+}
+
 static void lock_folios(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end,
 			bool lock)
 {
@@ -494,22 +540,9 @@ static void lock_folios(struct ks_system *sys, struct ks_mm *mm, uint64_t start,
 
 	ks_walk_start(&walk, &sys->tables, &mm->pt, start, end);
 	while (ks_walk_leaf(&walk)) {
-		const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
-
 		for (int slot = ks_walk_slot(&walk, walk.first); slot >= 0;
-		     slot = ks_walk_slot(&walk, (unsigned)slot + 1)) {
-			const struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
-			struct ks_folio *folio =
-				ks_pte_is_anon(pte) ? ks_folio_of(&sys->frames, pte.pfn) : NULL;
-			const uint64_t first = leaf->vpn + (unsigned)slot;
-
-			if (!folio)
-				continue;
-			if (!lock ||
-			    (first - (pte.pfn - folio->head) >= start &&
-			     first - (pte.pfn - folio->head) + ks_folio_pages(folio) <= end))
-				ks_folio_flag(folio, KS_FOLIO_MLOCKED, lock);
-		}
+		     slot = ks_walk_slot(&walk, (unsigned)slot + 1))
+			lock_folio(sys, &walk, (unsigned)slot, lock);
 	}
 }
 

@@ -73,13 +73,14 @@ void ks_huge_zero_shrink(struct ks_system *sys)
 
 /* ---- split ---- */
 
-/* A locked folio stays so only if the profile's kernel counts PTEs of large folios as locked, too. */
+/* In locked memory a folio stays locked only if the profile's kernel counts PTEs of large folios as
+ * locked, too. */
 static void split_mlocked(struct ks_system *sys, struct ks_mm *mm, struct ks_folio *folio,
 			  uint64_t vpn)
 {
 	const struct ks_vma *vma = ks_vma_at(mm, vpn);
 
-	if (!sys->env->feature[KS_FEAT_mlock_kept_on_split] || !vma || !(vma->flags & KS_VM_LOCKED))
+	if (!sys->env->feature[KS_FEAT_mlock_kept_on_split] && vma && vma->flags & KS_VM_LOCKED)
 		ks_folio_flag(folio, KS_FOLIO_MLOCKED, false);
 }
 
