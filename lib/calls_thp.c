@@ -117,9 +117,12 @@ static int do_shrink(struct ksmsim *sim, void *args)
 {
 	struct effort *effort = args;
 
-	effort->result = (int64_t)ks_shrink_deferred(&sim->sys);
-	if (effort->all)
+	if (effort->all) {
+		effort->result = (int64_t)ks_shrink_deferred(&sim->sys);
 		ks_huge_zero_shrink(&sim->sys);
+	} else {
+		effort->result = (int64_t)ks_shrink_force_empty(&sim->sys);
+	}
 	return 0;
 }
 

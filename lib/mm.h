@@ -139,6 +139,7 @@ struct ks_system {
 	struct ks_map swap_cache;    /* pfn -> slot, of frames with KS_FRAME_SWAPCACHE */
 	bool huge_zero;		     /* the huge zero folio exists */
 	uint32_t huge_zero_refs;     /* mms that hold it */
+	uint64_t shrinker_carry;     /* folios that the deferred split shrinker still owes a look */
 	struct ksmsim_policy policy; /* seams; an op that is NULL: the kernel's rule */
 	struct ks_mm_hooks hooks;
 };

@@ -7,13 +7,20 @@
  * later. A folio that is partially mapped is split untested and comes back to the
  * tail if that fails.
  *
+ * Reclaim asks the shrinker for a share of the queue by priority, carries over
+ * what was too little to begin with, and goes on as long as there may be something
+ * to get: a folio that cannot be split is tried dozens of times.
+ *
  * What can surprise: max_ptes_none is read here and not when the THP was queued,
  * the knob shrink_underused only there. A folio stays on the queue while it is
  * being split, so that the split does not count it as queued anew.
  *
- * Models: mm/huge_memory.c:deferred_split_scan(), thp_underused().
+ * Models: mm/huge_memory.c:deferred_split_scan(), thp_underused();
+ * mm/shrinker.c:do_shrink_slab(); mm/memcontrol-v1.c:mem_cgroup_force_empty().
  * Differs: nobody else holds a folio's lock, so what 7.3 does with a locked one
- * never happens; each folio is looked at once, never again in the same call.
+ * never happens; nothing but large folios is reclaimed, so force_empty never gets
+ * anywhere and ends after its number of tries. How often drop_caches goes round
+ * depends on all that it drops; here it looks at each folio once.
  */
 #include "thp.h"
 
@@ -92,11 +99,68 @@ static bool shrink_one(struct ks_system *sys)
 	return false;
 }
 
+/* The first @nr folios of the queue; how many were split. */
+static uint64_t scan(struct ks_system *sys, uint64_t nr)
+{
+	const uint32_t queued = sys->frames.nr_split_queue;
+	uint64_t split_up = 0;
+
+	if (nr > queued)
+		nr = queued;
+	for (; nr; nr--)
+		split_up += shrink_one(sys);
+	return split_up;
+}
+
 uint64_t ks_shrink_deferred(struct ks_system *sys)
 {
-	uint64_t nr = 0;
+	return scan(sys, UINT64_MAX);
+}
 
-	for (uint32_t left = sys->frames.nr_split_queue; left; left--)
-		nr += shrink_one(sys);
-	return nr;
+/* ---- how often ---- */
+
+#define BATCH 128u	 /* SHRINK_BATCH */
+#define DEF_PRIORITY 12u /* of 1 << 12 folios one is asked for */
+#define TRIES 16u	 /* MAX_RECLAIM_RETRIES */
+
+/* One call at a priority: twice as many folios as that share of the queue, in batches, and only if they
+ * fill one or are the whole queue. Models: do_shrink_slab(). */
+static uint64_t shrink_slab(struct ks_system *sys, unsigned priority)
+{
+	const uint64_t queued = sys->frames.nr_split_queue, most = 2 * queued;
+	const uint64_t delta = (queued >> priority) * 2;
+	uint64_t total = (sys->shrinker_carry >> priority) + delta, done = 0, split_up = 0;
+
+	if (!queued)
+		return 0;
+	if (total > most)
+		total = most;
+	while (total >= BATCH || total >= queued) {
+		const uint64_t nr = total < BATCH ? total : BATCH;
+		const uint64_t got = scan(sys, nr);
+
+		if (!got && !sys->frames.nr_split_queue)
+			break;
+		split_up += got;
+		total -= nr;
+		done += nr;
+	}
+	sys->shrinker_carry += delta;
+	sys->shrinker_carry -= done < sys->shrinker_carry ? done : sys->shrinker_carry;
+	if (sys->shrinker_carry > most)
+		sys->shrinker_carry = most;
+	return split_up;
+}
+
+uint64_t ks_shrink_force_empty(struct ks_system *sys)
+{
+	const unsigned rounds = TRIES * (sys->env->feature[KS_FEAT_reclaim_walks_twice] ? 2 : 1);
+	uint64_t split_up = 0;
+
+	ks_lru_drain(sys->env, &sys->frames);
+	for (unsigned round = 0; round < rounds; round++) {
+		for (unsigned priority = DEF_PRIORITY + 1; priority--;)
+			split_up += shrink_slab(sys, priority);
+	}
+	return split_up;
 }

@@ -112,7 +112,10 @@ void ks_khugepaged_run(struct ks_khugepaged *khugepaged);
 
 /* ---- shrinker.c ---- */
 
-/* The deferred split queue, all of it once: folios split. Models: deferred_split_scan(). */
+/* The deferred split queue, all of it once, as "echo 2 > drop_caches" does: folios split. Models:
+ * deferred_split_scan(). */
 uint64_t ks_shrink_deferred(struct ks_system *sys);
+/* As often as memory.force_empty of the memory cgroup asks for it. */
+uint64_t ks_shrink_force_empty(struct ks_system *sys);
 
 #endif

@@ -353,7 +353,7 @@ static int live_execute(struct sim_backend *backend, const struct sim_op *op, in
 	*result = 0;
 	live->why[0] = '\0';
 	live->newcomer = 0;
-	live->thp.used |= op->id == SIM_OP_thp ||
+	live->thp.used |= op->id == SIM_OP_thp || op->id == SIM_OP_shrink ||
 			  (op->id == SIM_OP_madvise && (op->advice == KSMSIM_MADV_COLLAPSE ||
 							op->advice == KSMSIM_MADV_HUGEPAGE));
 	live_vmstat_before(live);

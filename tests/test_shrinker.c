@@ -289,6 +289,65 @@ static void smaller_folios_are_split_when_partially_mapped(void **state)
 	end(&w);
 }
 
+/* ---- memory.force_empty ---- */
+
+/* Failures with @blocks THPs that cannot be split, of a queue that was long before. */
+static int64_t failures(bool twice, uint64_t blocks)
+{
+	int64_t nr, ret = -1;
+	struct world w;
+
+	start(&w, "linux-6.18", blocks, BLOCK);
+	w.sim->env.feature[KS_FEAT_reclaim_walks_twice] = twice;
+	for (uint64_t block = 0; block < blocks; block++) {
+		drop(&w, block * BLOCK + 5, 1);
+		good(ksmsim_pin(w.sim, w.pid, WORLD_BASE + (block * BLOCK + 7) * PAGE, 1,
+				KSMSIM_PIN_GET, NULL));
+	}
+	good(ksmsim_shrink(w.sim, false, &ret));
+	assert_int_equal(ret, 0);
+	nr = count(&w, KSMSIM_COUNT_thp_split_page_failed);
+	expect(&w, 0, 0, nr, (int64_t)blocks);
+	end(&w);
+	return nr;
+}
+
+/* The figures of 6.18 are those of a running one. */
+static void reclaim_tries_what_fails_a_known_number_of_times(void **state)
+{
+	static const struct {
+		uint64_t blocks;
+		int64_t failures, before;
+	} rows[] = {
+		{ 1, 32, 16 }, { 2, 128, 64 }, { 3, 159, 78 }, { 4, 256, 128 }, { 9, 576, 288 },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(failures(true, rows[i].blocks), rows[i].failures);
+		assert_int_equal(failures(false, rows[i].blocks), rows[i].before);
+	}
+}
+
+static void it_takes_new_pages_out_of_the_batches(void **state)
+{
+	struct ksmsim_page page;
+	struct world w;
+
+	(void)state;
+	begin(&w, "linux-6.18", 1);
+	tag(&w, w.pid, 0, 7);
+	good(ksmsim_page_get(w.sim, w.pid, WORLD_BASE, &page));
+	assert_int_equal(page.refs, 2);
+	good(ksmsim_shrink(w.sim, true, NULL));
+	good(ksmsim_page_get(w.sim, w.pid, WORLD_BASE, &page));
+	assert_int_equal(page.refs, 2);
+	good(ksmsim_shrink(w.sim, false, NULL));
+	good(ksmsim_page_get(w.sim, w.pid, WORLD_BASE, &page));
+	assert_int_equal(page.refs, 1);
+	end(&w);
+}
+
 /* ---- what it is for ---- */
 
 /* 4 KiB in every 50 KiB of 40 MiB of THPs, in 20 MiB of memory without swap; whoever finds no room
@@ -360,6 +419,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(its_zero_pages_go_too),
 	cmocka_unit_test(a_pinned_one_waits_at_the_tail),
 	cmocka_unit_test(smaller_folios_are_split_when_partially_mapped),
+	cmocka_unit_test(reclaim_tries_what_fails_a_known_number_of_times),
+	cmocka_unit_test(it_takes_new_pages_out_of_the_batches),
 	cmocka_unit_test(sparse_memory_fits_if_it_counts_as_underused),
 	cmocka_unit_test(thps_of_zeros_stay_at_511_but_for_a_test_without_that_case),
 };
