@@ -26,6 +26,11 @@
 
 #define BLOB_MAX (1 << 20) /* bytes of a value in a file */
 
+/* Steps of SQLite's machine: a row takes some twenty, and some bytes of the file. */
+#define STEPS 1000
+#define STEPS_MIN 1000000
+#define STEPS_A_BYTE 8
+
 _Static_assert(SIM_CAPBLOCK_BYTES <= BLOB_MAX, "a block is a value");
 
 #define FIGURE(name, doc) ", " #name " INTEGER NOT NULL"
@@ -92,6 +97,9 @@ int sim_capdb_fail_sqlite(struct sim_capdb *base, int error, const char *what)
 
 	if (code == SQLITE_NOMEM)
 		return sim_capdb_fail(base, KSMSIM_ENOMEM, "no memory");
+	if (code == SQLITE_INTERRUPT)
+		return sim_capdb_fail(base, error, "%s is damaged: its tables go in circles",
+				      base->name);
 	return sim_capdb_fail(base, error, "%s %s: %s", base->name, what, sqlite3_errmsg(base->db));
 }
 
@@ -102,8 +110,19 @@ static int run_sql(struct sim_capdb *base, const char *sql)
 	return 0;
 }
 
+/* Ends a query that takes longer than reading all of the file could take. */
+static int count_steps(void *self)
+{
+	struct sim_capdb *base = self;
+
+	base->steps_left -= STEPS;
+	return base->steps_left < 0;
+}
+
 int sim_capdb_harden(struct sim_capdb *base)
 {
+	sqlite3_progress_handler(base->db, STEPS, count_steps, base);
+	base->steps_left = STEPS_MIN;
 	sqlite3_limit(base->db, SQLITE_LIMIT_LENGTH, BLOB_MAX);
 	sqlite3_limit(base->db, SQLITE_LIMIT_ATTACHED, 0);
 	sqlite3_db_config(base->db, SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL);
@@ -133,6 +152,7 @@ int sim_capdb_create(struct sim_capdb *base)
 int sim_capdb_prepare(struct sim_capdb *base, const char *sql, sqlite3_stmt **out)
 {
 	*out = NULL;
+	base->steps_left = STEPS_MIN + (int64_t)base->bytes * STEPS_A_BYTE;
 	if (sqlite3_prepare_v3(base->db, sql, -1, SQLITE_PREPARE_PERSISTENT, out, NULL))
 		return sim_capdb_fail_sqlite(base, SIM_EINPUT, "is no capture, or is damaged");
 	return 0;

@@ -15,6 +15,8 @@ struct sim_capdb {
 	char *name;	       /* of the file, for messages */
 	int error;	       /* the first; 0: none */
 	char why[SIM_CAP_WHY]; /* its sentence */
+	uint64_t bytes;	       /* of a file that is read */
+	int64_t steps_left;    /* of a query of such a file */
 	struct sim_capcodec codec;
 };
 

@@ -67,6 +67,8 @@ static int take_meta(struct sim_capfile *file, sqlite3_stmt *s)
 	pair->value = column_text(s, 1);
 	if (!pair->key || !pair->value)
 		return sim_capdb_fail(&file->base, KSMSIM_ENOMEM, "no memory");
+	if (file->nr_meta > 1 && strcmp(pair[-1].key, pair->key) >= 0)
+		return damaged(file, "a key is there twice");
 	return sim_capdb_codec(&file->base, pair->key, pair->value);
 }
 
@@ -142,6 +144,10 @@ static int take_figure(struct sim_capfile *file, sqlite3_stmt *s)
 		return file->base.error;
 	row->process = (uint32_t)process;
 	row->round = (uint32_t)round;
+	if (file->nr_figures > 1 &&
+	    (row[-1].process > row->process ||
+	     (row[-1].process == row->process && row[-1].round >= row->round)))
+		return damaged(file, "figures are there twice");
 #define FIGURE(name, doc) row->figures.name = sqlite3_column_int64(s, column++);
 	SIM_CAP_FIGURES(FIGURE)
 #undef FIGURE
@@ -153,6 +159,8 @@ static int take_trouble(struct sim_capfile *file, sqlite3_stmt *s)
 	const int64_t round = sqlite3_column_int64(s, 0);
 	struct sim_cap_trouble *trouble;
 
+	if (sqlite3_column_int64(s, 3) != (int64_t)file->nr_troubles + 1)
+		return damaged(file, "its troubles are not numbered 1, 2, ...");
 	if (round < 0 || (uint64_t)round >= file->nr_rounds)
 		return damaged(file, "trouble in a round that does not exist");
 	trouble = add(file, &file->troubles, &file->nr_troubles, sizeof(*trouble));
@@ -176,7 +184,7 @@ static const struct {
 	  "SELECT id, pid, ppid, uid, started, name, exe, cgroup FROM process ORDER BY id" },
 	{ take_figure,
 	  "SELECT process, round" SIM_CAP_FIGURES(FIGURE) " FROM figure ORDER BY process, round" },
-	{ take_trouble, "SELECT round, pid, text FROM trouble ORDER BY id" },
+	{ take_trouble, "SELECT round, pid, text, id FROM trouble ORDER BY id" },
 };
 #undef FIGURE
 
@@ -247,6 +255,7 @@ static int check_header(struct sim_capfile *file, const uint8_t *header, size_t 
 				      "%s is no capture: it does not begin with '%s' (ksmsim "
 				      "capture makes captures, ksmsim import makes them of dumps)",
 				      file->base.name, magic);
+	file->base.bytes = length;
 	page = got < HEADER_BYTES ? 0 : big_endian(header + 16, 2);
 	page = page == 1 ? 65536 : page;
 	bytes = page * (got < HEADER_BYTES ? 0 : big_endian(header + 28, 4));
