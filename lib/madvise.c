@@ -375,14 +375,20 @@ static long advise_cold(const struct part *p)
 
 /* ---- guard pages ---- */
 
+/* Files and shared memory may have guard pages, too. Models: mm/madvise.c:is_valid_guard_vma(). */
+static bool may_guard(const struct part *p, const struct ks_vma *vma, uint32_t refused)
+{
+	return p->sys->env->feature[KS_FEAT_guard_regions] &&
+	       !(vma->flags & (refused | KS_VM_HUGETLB));
+}
+
 /* Whatever is mapped goes, and every page gets a marker. Models: madvise_guard_install(). */
 static long guard_install(const struct part *p)
 {
 	struct ks_system *sys = p->sys;
 	struct ks_vma *vma = ks_vma_at(p->mm, p->start);
 
-	if (!sys->env->feature[KS_FEAT_guard_regions] || !ks_vma_is_anon(vma) ||
-	    vma->flags & (KS_VM_LOCKED | KS_VM_SHARED))
+	if (!may_guard(p, vma, KS_VM_LOCKED))
 		return -EINVAL;
 	ks_vma_prepare_anon(sys, p->mm, vma);
 	ks_zap(sys, p->mm, p->start, p->end);
@@ -396,11 +402,9 @@ static long guard_install(const struct part *p)
 static long guard_remove(const struct part *p)
 {
 	struct ks_system *sys = p->sys;
-	const struct ks_vma *vma = ks_vma_at(p->mm, p->start);
 	struct ks_walk walk;
 
-	if (!sys->env->feature[KS_FEAT_guard_regions] || !ks_vma_is_anon(vma) ||
-	    vma->flags & KS_VM_SHARED)
+	if (!may_guard(p, ks_vma_at(p->mm, p->start), 0))
 		return -EINVAL;
 	ks_walk_start(&walk, &sys->tables, &p->mm->pt, p->start, p->end);
 	while (ks_walk_leaf(&walk)) {
