@@ -37,6 +37,7 @@ enum {
 	OPTION_SEED,
 	OPTION_REPEAT,
 	OPTION_RANDOM,
+	OPTION_THP,
 	OPTION_OPS,
 	OPTION_RUNS,
 	OPTION_TRIES,
@@ -60,6 +61,7 @@ static const struct cli_option options[] = {
 	[OPTION_REPEAT] = { "--repeat", "N", "everything N times (1)" },
 	[OPTION_RANDOM] = { "--random", "SEED",
 			    "random scenarios, from this seed on, and no file" },
+	[OPTION_THP] = { "--thp", NULL, "random scenarios with huge pages" },
 	[OPTION_OPS] = { "--ops", "N", "operations of a random scenario (100)" },
 	[OPTION_RUNS] = { "--runs", "N", "how many random scenarios (1)" },
 	[OPTION_TRIES] = { "--tries", "N", "runs for shrinking one that differs (2000)" },
@@ -82,7 +84,7 @@ struct command {
 	size_t nr_files;
 	const char *against, *profile, *out;
 	uint64_t random, ops, runs, repeat, tries;
-	bool is_random, json, quiet, help;
+	bool is_random, thp, json, quiet, help;
 	struct sim_probe probe;
 	struct sim_verdicts verdicts;
 	char again[512]; /* what comes before and behind the file */
@@ -153,6 +155,7 @@ static int take_option(struct command *c, int option, const char *value)
 	default:
 		c->lockstep.keep_going |= option == OPTION_KEEP_GOING;
 		c->json |= option == OPTION_JSON;
+		c->thp |= option == OPTION_THP;
 		c->quiet |= option == OPTION_QUIET;
 		c->help |= option == OPTION_HELP;
 		return 0;
@@ -334,8 +337,8 @@ static int keep(struct command *c, uint64_t seed, const json_t *operations, char
 	if (!cli_output_open(&output, path))
 		return CLI_USAGE;
 	fprintf(output.file,
-		"# What is left of ksmsim verify --random %" PRIu64 " --ops %" PRIu64 "%s\n", seed,
-		c->ops, c->again);
+		"# What is left of ksmsim verify --random %" PRIu64 "%s --ops %" PRIu64 "%s\n",
+		seed, c->thp ? " --thp" : "", c->ops, c->again);
 	json_array_foreach((json_t *)operations, i, line)
 		fprintf(output.file, "%s\n", json_string_value(line));
 	return cli_output_commit(&output) ? 0 : CLI_USAGE;
@@ -406,7 +409,7 @@ static int run_seed(struct command *c, const json_t *operations, const char *nam
 /* What differs only once is told and repeated; if it is never the same, it is a difference. */
 static int verify_seed(struct command *c, uint64_t seed)
 {
-	json_t *operations = sim_generate(seed, c->ops);
+	json_t *operations = c->thp ? sim_generate_thp(seed, c->ops) : sim_generate(seed, c->ops);
 	unsigned tries = 0;
 	bool gone = true;
 	int status = 0;

@@ -12,6 +12,9 @@
  */
 json_t *sim_generate(uint64_t seed, uint64_t nr);
 
+/* The same with huge pages. */
+json_t *sim_generate_thp(uint64_t seed, uint64_t nr);
+
 /**
  * sim_shrink() - the fewest and simplest operations that still differ
  * @operations: a scenario that differs under @options

@@ -430,7 +430,9 @@ static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 		/* of the whole machine */
 		KSMSIM_COUNT_pgfault, KSMSIM_COUNT_pgreuse,
 		/* a level that others raise as well */
-		KSMSIM_COUNT_nr_anon_thps, KSMSIM_COUNT_deferred_split_queue
+		KSMSIM_COUNT_nr_anon_thps, KSMSIM_COUNT_deferred_split_queue,
+		/* its list is never empty here */
+		KSMSIM_COUNT_khugepaged_full_scans
 	};
 	static const enum sim_figure figures[] = { SIM_FIGURE_registered, SIM_FIGURE_nr_ptes };
 	size_t i;

@@ -16,8 +16,8 @@
  * scan_sleep_millisecs is one pass over the list; so that file and
  * alloc_sleep_millisecs, which wakes it too, have a value of the scenario's beside the
  * kernel's. The thread ends when no process can get a PMD-sized page, and a new one
- * begins with a pass; shared memory that asks for huge pages may have them
- * all the time (hugepages-2048kB/shmem_enabled is advise), so that it never ends.
+ * begins with a pass; so for as long as the scenario wants that, shared memory that asks
+ * for huge pages may have them (hugepages-2048kB/shmem_enabled is advise).
  *
  * The deferred split shrinker works for one memory cgroup: the processes have one
  * of their own, and memory.force_empty shrinks just it. It goes over what it could not
@@ -168,6 +168,31 @@ static bool is_of_shmem(const char *name)
 	return strstr(name, "shmem_enabled") != NULL;
 }
 
+/* Who gets PMD-sized pages: 'a'lways, 'm'advise or 'n'ever, as the scenario has it. */
+static char who_gets(const struct live *live)
+{
+	const struct live_thp *thp = &live->thp;
+	char text[128], *chosen;
+	size_t i;
+
+	for (i = 1; i < thp->nr_enabled && strcmp(thp->enabled[i], "hugepages-2048kB/enabled"); i++)
+		;
+	if (i == thp->nr_enabled || !live_read_at(thp->dir, thp->enabled[i], text, sizeof(text)) ||
+	    strstr(text, "[inherit]")) {
+		i = 0;
+		live_read_at(thp->dir, thp->enabled[i], text, sizeof(text));
+	}
+	chosen = strchr(text, '[');
+	return thp->always[i] || !chosen ? 'a' : chosen[1];
+}
+
+static void keep_khugepaged(const struct live *live, bool keep)
+{
+	const char *word = keep ? "advise" : "inherit";
+
+	live_write_at(live->thp.dir, "hugepages-2048kB/shmem_enabled", word, strlen(word));
+}
+
 int live_thp_write(struct live *live, const char *file, const char *text, int64_t *result)
 {
 	const char *name = file + strlen(DIRECTORY);
@@ -181,8 +206,10 @@ int live_thp_write(struct live *live, const char *file, const char *text, int64_
 		*own = *result ? *own : value;
 		return 0;
 	}
+	keep_khugepaged(live, true);
 	*result = live_write_at(live->thp.dir, name, text, strlen(text));
 	note_always(live, name);
+	keep_khugepaged(live, who_gets(live) == 'n');
 	return 0;
 }
 
@@ -258,24 +285,6 @@ static int one_pass(struct live *live)
 	error = live_thread_rest(live, live->thp.khugepaged, "khugepaged");
 	live_write_number(live->thp.dir, KHUGEPAGED "pages_to_scan", (uint64_t)budget);
 	return error;
-}
-
-/* Who gets PMD-sized pages: 'a'lways, 'm'advise or 'n'ever, as the scenario has it. */
-static char who_gets(const struct live *live)
-{
-	const struct live_thp *thp = &live->thp;
-	char text[128], *chosen;
-	size_t i;
-
-	for (i = 1; i < thp->nr_enabled && strcmp(thp->enabled[i], "hugepages-2048kB/enabled"); i++)
-		;
-	if (i == thp->nr_enabled || !live_read_at(thp->dir, thp->enabled[i], text, sizeof(text)) ||
-	    strstr(text, "[inherit]")) {
-		i = 0;
-		live_read_at(thp->dir, thp->enabled[i], text, sizeof(text));
-	}
-	chosen = strchr(text, '[');
-	return thp->always[i] || !chosen ? 'a' : chosen[1];
 }
 
 /* THPs of all processes. */
@@ -502,7 +511,7 @@ static int set_defaults(struct live *live)
 	if (live_write_at(live->thp.dir, "enabled", enabled, strlen(enabled)))
 		return live_fail(live, SIM_LIVE_EREFUSED, "this kernel has no huge pages");
 	live_write_at(live->thp.dir, "defrag", defrag, strlen(defrag));
-	live_write_at(live->thp.dir, "hugepages-2048kB/shmem_enabled", "advise", 6);
+	keep_khugepaged(live, false);
 	for (i = 0; i < sizeof(defaults) / sizeof(*defaults); i++) {
 		if (!live_is_thp_file(defaults[i].file))
 			continue;

@@ -334,27 +334,23 @@ static void a_seed_is_a_scenario(void **state)
 }
 
 /* Nearly every line of a random scenario can be read, and every operation comes up. */
-static void random_scenarios_mean_something(void **state)
+static void expect_meaning(json_t *(*generate)(uint64_t seed, uint64_t nr),
+			   const char *const *words, size_t nr)
 {
-	static const char *const words[] = { "proc ",	 "exit ",  "fork ",	"exec ",   "mmap ",
-					     "munmap ",	 "mlock ", "mprotect ", "mremap ", "brk ",
-					     "madvise ", "prctl ", "fill ",	"poke ",   "touch ",
-					     "read ",	 "check ", "pin ",	"unpin ",  "ksm ",
-					     "step ",	 "scan" };
 	const struct sim_lockstep_options options = { .lenient = true };
-	size_t total = 0, accepted = 0, seen[22] = { 0 }, i, w;
+	size_t total = 0, accepted = 0, seen[32] = { 0 }, i, w;
 	struct sim_lockstep l;
 	uint64_t seed;
 
-	(void)state;
+	assert_true(nr <= 32);
 	for (seed = 0; seed < 40; seed++) {
-		json_t *list = sim_generate(seed, 100);
+		json_t *list = generate(seed, 100);
 
 		assert_int_equal(sim_lockstep_list(&l, &options, list, "t"), 0);
 		total += json_array_size(list);
 		accepted += json_array_size(l.accepted);
 		for (i = 0; i < json_array_size(l.accepted); i++)
-			for (w = 0; w < 22; w++)
+			for (w = 0; w < nr; w++)
 				seen[w] +=
 					!strncmp(json_string_value(json_array_get(l.accepted, i)),
 						 words[w], strlen(words[w]));
@@ -362,9 +358,35 @@ static void random_scenarios_mean_something(void **state)
 		json_decref(list);
 	}
 	assert_true(accepted * 100 > total * 95);
-	for (w = 0; w < 22; w++)
+	for (w = 0; w < nr; w++)
 		if (!seen[w])
 			fail_msg("no '%s' in 40 random scenarios", words[w]);
+}
+
+static void random_scenarios_mean_something(void **state)
+{
+	static const char *const words[] = { "proc ",	 "exit ",  "fork ",	"exec ",   "mmap ",
+					     "munmap ",	 "mlock ", "mprotect ", "mremap ", "brk ",
+					     "madvise ", "prctl ", "fill ",	"poke ",   "touch ",
+					     "read ",	 "check ", "pin ",	"unpin ",  "ksm ",
+					     "step ",	 "scan" };
+
+	(void)state;
+	expect_meaning(sim_generate, words, sizeof(words) / sizeof(*words));
+}
+
+static void random_scenarios_of_huge_pages_mean_something(void **state)
+{
+	static const char *const words[] = { "proc ",	  "exit ",     "fork ",	     "exec ",
+					     "mmap ",	  "munmap ",   "mlock ",     "mprotect ",
+					     "mremap ",	  "madvise ",  "fill ",	     "poke ",
+					     "touch ",	  "read ",     "pin ",	     "unpin ",
+					     "ksm ",	  "step ",     "scan",	     "thp enabled",
+					     "thp hugep", "thp khuge", "thpdisable", "shrink",
+					     "khugepaged" };
+
+	(void)state;
+	expect_meaning(sim_generate_thp, words, sizeof(words) / sizeof(*words));
 }
 
 static void a_difference_is_shrunk_to_what_it_needs(void **state)
@@ -453,6 +475,7 @@ int main(void)
 		cmocka_unit_test(a_doubt_of_the_model_ends_the_comparison),
 		cmocka_unit_test(a_seed_is_a_scenario),
 		cmocka_unit_test(random_scenarios_mean_something),
+		cmocka_unit_test(random_scenarios_of_huge_pages_mean_something),
 		cmocka_unit_test(a_difference_is_shrunk_to_what_it_needs),
 		cmocka_unit_test(a_release_has_the_nearest_profile),
 		cmocka_unit_test(a_missing_file_switches_its_feature_off),
