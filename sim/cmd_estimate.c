@@ -19,6 +19,7 @@
 #include "costs.h"
 #include "estimate.h"
 #include "human.h"
+#include "import.h"
 #include "vector.h"
 #include "words.h"
 
@@ -289,19 +290,6 @@ static int add_capture(struct command *c, const char *name, struct sim_capfile *
 	return error ? cli_error("%s: %s", name, c->image.why) : 0;
 }
 
-static int add_file(struct command *c, const char *path)
-{
-	struct sim_capfile *file;
-	char why[1024];
-	int status;
-
-	if (sim_capfile_open(path, why, sizeof(why), &file))
-		return cli_error("%s", why);
-	status = add_capture(c, path, file);
-	sim_capfile_close(file);
-	return status;
-}
-
 /* A capture that was written into a file without a name */
 static int add_written(struct command *c, FILE *written, const char *name)
 {
@@ -348,7 +336,36 @@ static int capture_into(const struct command *c, struct sim_capwriter *writer)
 	return 0;
 }
 
-static int add_pids_live(struct command *c)
+/* Does it begin as captures do? What cannot be opened is left to who tries next. */
+static bool is_capture(const char *path)
+{
+	static const char begin[] = "SQLite format 3";
+	char bytes[sizeof(begin)] = "";
+	FILE *in = fopen(path, "re");
+	const size_t got = in ? fread(bytes, 1, sizeof(begin), in) : 0;
+
+	if (in)
+		fclose(in);
+	return got == sizeof(begin) && !memcmp(bytes, begin, sizeof(begin));
+}
+
+static int import_into(struct sim_capwriter *writer, const char *path)
+{
+	const struct sim_import_list list = { .hash_bytes = 16 };
+	char why[1024] = "";
+	struct sim_import import = { .writer = writer, .why = why, .size = sizeof(why) };
+	int error;
+
+	sim_pagehash_init(&import.hash, EST_PAGE, NULL);
+	error = sim_import_file(&import, path, -1, &list);
+	free(import.buffer);
+	if (error)
+		cli_error("%s%s", why, strstr(why, "--format") ? " of ksmsim import" : "");
+	return error ? CLI_USAGE : 0;
+}
+
+/* A capture that is made now: of a dump or a list, or (NULL) of processes */
+static int add_made(struct command *c, const char *name, const char *path)
 {
 	FILE *written = tmpfile();
 	struct sim_capwriter *writer;
@@ -361,22 +378,39 @@ static int add_pids_live(struct command *c)
 		fclose(written);
 		return cli_error("%s", why);
 	}
-	show(c, "capturing");
-	status = capture_into(c, writer);
+	status = path ? import_into(writer, path) : capture_into(c, writer);
 	if (!status && sim_capwriter_commit(writer, written))
 		status = cli_error("%s", sim_capwriter_error(writer));
 	sim_capwriter_free(writer);
 	if (!status)
-		status = add_written(c, written, "capture");
+		status = add_written(c, written, name);
 	fclose(written);
+	return status;
+}
+
+static int add_file(struct command *c, const char *path)
+{
+	struct sim_capfile *file;
+	char why[1024];
+	int status;
+
+	if (!is_capture(path))
+		return add_made(c, path, path);
+	if (sim_capfile_open(path, why, sizeof(why), &file))
+		return cli_error("%s", why);
+	status = add_capture(c, path, file);
+	sim_capfile_close(file);
 	return status;
 }
 
 static int read_sources(struct command *c)
 {
-	int status = c->nr_pids ? add_pids_live(c) : 0;
+	int status = 0;
 	size_t i;
 
+	show(c, "capturing");
+	if (c->nr_pids)
+		status = add_made(c, "processes", NULL);
 	for (i = 0; !status && i < c->nr_files; i++) {
 		show(c, c->files[i]);
 		status = add_file(c, c->files[i]);
@@ -501,8 +535,9 @@ static int print_help(void)
 {
 	printf("usage: ksmsim estimate [SOURCE...] [--pid N] [OPTION...]\n\n"
 	       "What KSM would save on captured memory, what it would cost and how long it would "
-	       "take.\nSources are captures (ksmsim capture, ksmsim import); several are taken as "
-	       "one host. They\nare played on the model of the captured kernel, with its knobs and "
+	       "take.\nSources are captures, ELF cores and dumps, images of memory, lists of "
+	       "hashes; several are\ntaken as one host. They are played on the model of the "
+	       "captured kernel, with its knobs and "
 	       "with others.\n\n");
 	cli_print_options(options, stdout);
 	printf("\nExit status: 0 done, 2 bad usage or input.\n");

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 
 #include "cli.h"
 #include "human.h"
@@ -147,71 +146,6 @@ static int take_arguments(struct command *c, int argc, char **argv)
 
 /* ---- the import ---- */
 
-static bool is_list(enum sim_import_kind kind)
-{
-	return kind == SIM_IMPORT_CSV || kind == SIM_IMPORT_HASHES;
-}
-
-/* What the first file says about all. */
-static int write_meta(struct command *c, struct sim_import *import, enum sim_import_kind kind,
-		      const char *path)
-{
-	static const char *const sources[] = { "elf", "raw", "hashes", "hashes" };
-	const struct sim_cap_round round = { 0, 0 };
-	struct stat info;
-	char clock[32] = "0";
-
-	if (!stat(path, &info))
-		snprintf(clock, sizeof(clock), "%lld", (long long)info.st_mtime);
-	sim_capwriter_meta(import->writer, SIM_CAP_META_SOURCE, sources[kind]);
-	sim_capwriter_meta(import->writer, SIM_CAP_META_HOST, "");
-	sim_capwriter_meta(import->writer, SIM_CAP_META_KERNEL, "");
-	sim_capwriter_meta(import->writer, SIM_CAP_META_ARCH, "");
-	sim_capwriter_meta(import->writer, SIM_CAP_META_CLOCK, clock);
-	sim_capwriter_meta(import->writer, SIM_CAP_META_INTERVAL, "0");
-	sim_capwriter_meta(import->writer, SIM_CAP_META_TOOL, "ksmsim " KSMSIM_VERSION);
-	sim_capwriter_round(import->writer, 0, &round);
-	if (is_list(kind))
-		return sim_import_list_meta(import, &c->list);
-	if (sim_pagehash_meta(&import->hash, import->writer))
-		return sim_import_fail(import, SIM_EOUTPUT, "%s",
-				       sim_capwriter_error(import->writer));
-	return 0;
-}
-
-static int import_file(struct command *c, struct sim_import *import, const char *path, bool *first,
-		       bool *list)
-{
-	struct sim_source source;
-	enum sim_import_kind kind = SIM_IMPORT_RAW;
-
-	if (sim_source_open(import, path, &source))
-		return import->error;
-	if (c->format >= 0)
-		kind = (enum sim_import_kind)c->format;
-	else
-		sim_import_guess(import, &source, &kind);
-	if (!import->error && *first)
-		write_meta(c, import, kind, path);
-	if (!import->error && !*first && *list != is_list(kind))
-		sim_import_fail(import, SIM_EINPUT,
-				"%s: dumps and lists of hashes cannot be compared, so they do not "
-				"fit into one capture",
-				path);
-	*list = is_list(kind);
-	*first = false;
-	if (!import->error && kind == SIM_IMPORT_ELF)
-		sim_import_elf(import, &source);
-	else if (!import->error && kind == SIM_IMPORT_RAW)
-		sim_import_raw(import, &source);
-	else if (!import->error && kind == SIM_IMPORT_CSV)
-		sim_import_csv(import, &source, &c->list);
-	else if (!import->error)
-		sim_import_hashes(import, &source, &c->list);
-	sim_source_close(&source);
-	return import->error;
-}
-
 static void write_command(struct sim_import *import, int argc, char **argv)
 {
 	char text[4096] = "";
@@ -228,14 +162,13 @@ static void write_command(struct sim_import *import, int argc, char **argv)
 static int import_into(struct command *c, struct sim_import *import, FILE *out, int argc,
 		       char **argv)
 {
-	bool first = true, list = false;
 	size_t i;
 
 	if (sim_capwriter_open(c->out, import->why, import->size, &import->writer))
 		return cli_error("%s", import->why);
 	write_command(import, argc, argv);
 	for (i = 0; i < c->nr_files && !import->error; i++)
-		import_file(c, import, c->files[i], &first, &list);
+		sim_import_file(import, c->files[i], c->format, &c->list);
 	if (!import->error && sim_capwriter_commit(import->writer, out))
 		sim_import_fail(import, SIM_EOUTPUT, "%s", sim_capwriter_error(import->writer));
 	sim_capwriter_free(import->writer);

@@ -15,6 +15,7 @@
 #define USER_START UINT64_C(0x10000)
 #define USER_END (UINT64_C(1) << 47)
 #define BLOCK ((uint64_t)EST_BLOCK_PAGES * EST_PAGE)
+#define AREA_MAX (UINT64_C(1) << 42) /* of one area: pages have 32-bit numbers */
 #define GUEST_BYTES (UINT64_C(64) << 20)
 
 /* ---- names ---- */
@@ -118,13 +119,12 @@ static int add_vma(struct est_image *image, uint32_t process, size_t *i,
 	const struct est_process *p = &image->processes[process];
 	uint64_t at = vma->start, end;
 
-	if (vma->end <= vma->start || vma->start % EST_PAGE || vma->end % EST_PAGE ||
-	    (vma->end - vma->start) / EST_PAGE > UINT32_MAX)
+	if (vma->end <= vma->start || vma->start % EST_PAGE || vma->end % EST_PAGE)
 		return est_fail(image, SIM_EINPUT, "%s: a mapping of an impossible size", p->name);
 	while (at < vma->end) {
 		while (*i < p->first_area + p->nr_areas && image->areas[*i].end <= at)
 			++*i;
-		end = vma->end;
+		end = vma->end - at > AREA_MAX ? at + AREA_MAX : vma->end;
 		if (*i < p->first_area + p->nr_areas && image->areas[*i].start < end)
 			end = image->areas[*i].start;
 		if (end > at && insert(image, process, *i, vma, at, end))

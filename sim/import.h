@@ -17,6 +17,7 @@ struct sim_import {
 	size_t size;
 	int error;
 	/* of all files: */
+	bool begun, list; /* there was one; it was a list of hashes */
 	uint64_t pages, zeros;
 	uint64_t holes;	   /* pages that the file has no data for: taken as not resident */
 	uint64_t left_out; /* pages of mapped files, and of the kernel's own areas */
@@ -81,6 +82,14 @@ int sim_import_end(struct sim_import *import);
  */
 int sim_import_guess(struct sim_import *import, struct sim_source *source,
 		     enum sim_import_kind *kind);
+
+/**
+ * sim_import_file() - one more file
+ * @format: enum sim_import_kind, or -1: what it looks like
+ * The first one says what the capture's meta has.
+ */
+int sim_import_file(struct sim_import *import, const char *path, int format,
+		    const struct sim_import_list *list);
 
 int sim_import_elf(struct sim_import *import, struct sim_source *source);
 int sim_import_raw(struct sim_import *import, struct sim_source *source);

@@ -654,6 +654,97 @@ static void the_matrix_says_who_shares_with_whom(void **state)
 
 /* ---- cases ---- */
 
+/* Without forks and huge pages: a content of n mergeable pages saves n - 1. */
+static void random_captures_save_what_can_be_counted(void **state)
+{
+	uint32_t copies[64], processes, i, k, content;
+	uint64_t seed;
+	struct draft d;
+
+	(void)state;
+	for (seed = 1; seed <= 20; seed++) {
+		uint64_t chance = seed;
+		int64_t shared = 0, sharing = 0;
+
+		memset(copies, 0, sizeof(copies));
+		draft_begin(&d);
+		draft_round(&d, 0);
+		processes = 1 + test_random_below(&chance, 5);
+		for (i = 0; i < processes; i++) {
+			const bool able = test_random_below(&chance, 4) > 0;
+
+			draft_process(&d, "p", able ? "rd wr" : "rd wr sh");
+			for (k = 0; k < 100; k++) {
+				content = test_random_below(&chance, 64);
+				if (test_random_below(&chance, 3) == 0)
+					continue;
+				draft_run(&d, AT + k * PAGE, content, 1);
+				copies[content] += able;
+			}
+			draft_done(&d);
+		}
+		draft_end(&d);
+		play(&d);
+		for (i = 0; i < 64; i++) {
+			shared += copies[i] > 1;
+			sharing += copies[i] > 1 ? copies[i] - 1 : 0;
+		}
+		assert_pages(&d, shared, sharing, 0);
+		assert_saved(&d, sharing);
+		assert_int_equal(d.share.total.merged, shared + sharing);
+		draft_free(&d);
+	}
+}
+
+/* Anything may be in a capture; whatever it is, it is played, and the sums fit together. */
+static void random_worlds_can_be_played(void **state)
+{
+	uint64_t seed;
+	uint32_t i, k, round;
+	struct draft d;
+
+	(void)state;
+	for (seed = 1; seed <= 30; seed++) {
+		uint64_t chance = seed;
+		uint32_t process[4];
+
+		draft_begin(&d);
+		for (round = 0; round < 2; round++) {
+			draft_round(&d, round);
+			for (i = 0; i < 4; i++) {
+				if (!round)
+					process[i] = draft_process(&d, "p", "rd wr mg");
+				else
+					draft_pages_of(&d, process[i]);
+				for (k = 0; k < 60; k++) {
+					struct sim_cap_page page = page_of(
+						AT + k * PAGE, test_random_below(&chance, 40));
+
+					if (test_random_below(&chance, 4) == 0)
+						continue;
+					if (test_random_below(&chance, 2)) {
+						page.flags &= (uint16_t)~SIM_CAP_EXCLUSIVE;
+						page.mapcount = 2;
+						page.pfn =
+							1 + k * 3 + test_random_below(&chance, 3);
+					}
+					page.nid = (uint8_t)test_random_below(&chance, 3);
+					draft_page(&d, &page);
+				}
+				if (test_random_below(&chance, 2))
+					draft_block(&d, HUGE_AT, test_random_below(&chance, 40),
+						    test_random_below(&chance, 2000));
+				draft_done(&d);
+			}
+		}
+		draft_end(&d);
+		play_with(&d, "use_zero_pages", seed % 2 ? "1" : "0");
+		assert_true(d.share.total.merged + d.share.total.zeros <= d.share.total.mergeable);
+		assert_true(d.share.total.mergeable == d.image.counts.able);
+		draft_free(&d);
+	}
+}
+
 static void a_case_that_changes_nothing_is_not_played(void **state)
 {
 	static struct est_cases cases;
@@ -737,6 +828,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(pages_that_change_do_not_stay_merged),
 	cmocka_unit_test(pages_that_come_and_go_do_so_once),
 	cmocka_unit_test(the_matrix_says_who_shares_with_whom),
+	cmocka_unit_test(random_captures_save_what_can_be_counted),
+	cmocka_unit_test(random_worlds_can_be_played),
 	cmocka_unit_test(a_case_that_changes_nothing_is_not_played),
 	cmocka_unit_test(an_unknown_knob_is_an_error),
 	cmocka_unit_test(fingerprints_are_numbered_in_order),
