@@ -353,7 +353,10 @@ static int keep_and_judge(struct command *c, uint64_t seed, const json_t *least,
 
 	l->name = path;
 	snprintf(again, sizeof(again), "ksmsim verify %s%s", path, c->again);
-	return status ? status : judge(c, l, again);
+	if (!status)
+		status = judge(c, l, again);
+	l->name = NULL;
+	return status;
 }
 
 /* Does it always differ? Something else on the CPU may have drained the batches in between. */

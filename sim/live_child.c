@@ -570,7 +570,7 @@ static int execute(struct live *live, uint32_t process, int64_t *result)
 int live_exec(struct live *live, uint32_t process, int64_t *result)
 {
 	struct live_process *p = &live->processes[process];
-	int64_t mode, done;
+	int64_t mode = 0, done;
 	int error = live_call(live, process, &mode, SYS_prctl, PR_GET_THP_DISABLE, 0, 0);
 
 	live->newcomer = live->last_mm + 1;

@@ -46,8 +46,8 @@ static struct ks_folio *folio_at(uint64_t page)
 	return ks_folio_of(&w->sys.frames, collapseworld_pfn(cw, mm, page));
 }
 
-/* A test for each kernel, from 6.1 on. */
-#define FOR_EACH_PROFILE(profile)                                                   \
+/* A test for each kernel, from 6.1 on: `profile`. */
+#define FOR_EACH_PROFILE                                                            \
 	for (enum ks_profile profile = KS_PROFILE_V6_1; profile <= KS_PROFILE_V7_3; \
 	     profile = (enum ks_profile)(profile + 1))
 
@@ -61,7 +61,7 @@ static bool is_new(enum ks_profile profile)
 static void pages_and_holes_become_one_thp(void **state)
 {
 	(void)state;
-	FOR_EACH_PROFILE(profile)
+	FOR_EACH_PROFILE
 	{
 		uint64_t nr_ptes;
 
@@ -156,7 +156,7 @@ static void what_is_huge_already_is_left_alone(void **state)
 static void it_takes_the_pages_of_a_pte_mapped_thp(void **state)
 {
 	(void)state;
-	FOR_EACH_PROFILE(profile)
+	FOR_EACH_PROFILE
 	{
 		ks_pfn old;
 
@@ -205,7 +205,7 @@ static void a_thp_with_pages_elsewhere_stays_partially_mapped(void **state)
 static void others_keep_the_pages_they_share(void **state)
 {
 	(void)state;
-	FOR_EACH_PROFILE(profile)
+	FOR_EACH_PROFILE
 	{
 		struct ks_mm *child;
 		ks_pfn pfn;
@@ -240,7 +240,7 @@ static void one_writable_page_is_enough_for_old_kernels(void **state)
 static void an_empty_table_becomes_a_thp_of_zeros(void **state)
 {
 	(void)state;
-	FOR_EACH_PROFILE(profile)
+	FOR_EACH_PROFILE
 	{
 		start(profile, 1);
 		w->env.feature[KS_FEAT_pt_reclaim] = false;
@@ -397,7 +397,7 @@ static void pages_isolated_in_vain_wait_in_the_lru_batch(void **state)
 static void ksm_zero_pages_count_as_holes(void **state)
 {
 	(void)state;
-	FOR_EACH_PROFILE(profile)
+	FOR_EACH_PROFILE
 	{
 		const bool tracked = profile != KS_PROFILE_V6_1;
 
@@ -437,7 +437,7 @@ static void watched_entries_ring(void **state)
 static void a_block_without_a_table_ends_it_before_7_3(void **state)
 {
 	(void)state;
-	FOR_EACH_PROFILE(profile)
+	FOR_EACH_PROFILE
 	{
 		const bool goes_on = profile == KS_PROFILE_V7_3;
 
@@ -455,7 +455,7 @@ static void a_block_without_a_table_ends_it_before_7_3(void **state)
 static void ranges_are_rounded_inwards(void **state)
 {
 	(void)state;
-	FOR_EACH_PROFILE(profile)
+	FOR_EACH_PROFILE
 	{
 		start(profile, 2);
 		mmworld_fill(w, mm, 0, 2 * BLOCK);
@@ -486,7 +486,7 @@ static void it_drains_the_lru_batches_first(void **state)
 static void others_references_are_in_the_way(void **state)
 {
 	(void)state;
-	FOR_EACH_PROFILE(profile)
+	FOR_EACH_PROFILE
 	{
 		start(profile, 2);
 		mmworld_fill(w, mm, 0, 2 * BLOCK);
@@ -517,7 +517,7 @@ static void a_pin_of_a_pte_mapped_thp_is_in_the_way(void **state)
 static void vmas_that_may_not_have_thps_are_refused(void **state)
 {
 	(void)state;
-	FOR_EACH_PROFILE(profile)
+	FOR_EACH_PROFILE
 	{
 		start(profile, 1);
 		assert_int_equal(collapse(0, BLOCK), -EINVAL); /* never touched: no anon_vma */
@@ -558,7 +558,7 @@ static void a_guard_marker_fails_after_the_allocation(void **state)
 static void without_memory_it_ends(void **state)
 {
 	(void)state;
-	FOR_EACH_PROFILE(profile)
+	FOR_EACH_PROFILE
 	{
 		const bool counted = profile == KS_PROFILE_V7_3;
 
