@@ -218,16 +218,22 @@ static bool own_statistic(struct live *live, const char *file, const char *text,
 {
 	size_t i, nr;
 	const struct ksmsim_row *rows = ksmsim_table_rows(KSMSIM_TABLE_COUNTERS, &nr);
-	unsigned kib, order;
-	char stat[64];
+	const char *size = file + strlen(DIRECTORY "hugepages-");
+	unsigned long kib;
+	unsigned order;
+	char *stat;
 
 	for (i = 0; i < nr; i++)
 		if (!strcmp(rows[i].file, file)) {
 			*value = strtoll(text, NULL, 10) - live->base[i];
 			return true;
 		}
-	if (sscanf(file, DIRECTORY "hugepages-%ukB/stats/%63s", &kib, stat) != 2)
+	if (strncmp(file, DIRECTORY "hugepages-", (size_t)(size - file)) != 0)
 		return false;
+	kib = strtoul(size, &stat, 10);
+	if (strncmp(stat, "kB/stats/", strlen("kB/stats/")) != 0)
+		return false;
+	stat += strlen("kB/stats/");
 	rows = ksmsim_table_rows(KSMSIM_TABLE_MTHP, &nr);
 	for (order = 2; order < KSMSIM_ORDERS && LIVE_PAGE / 1024 << order != kib; order++)
 		;
