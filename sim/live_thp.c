@@ -218,7 +218,7 @@ static bool own_statistic(struct live *live, const char *file, const char *text,
 {
 	size_t i, nr;
 	const struct ksmsim_row *rows = ksmsim_table_rows(KSMSIM_TABLE_COUNTERS, &nr);
-	const char *size = file + strlen(DIRECTORY "hugepages-");
+	const size_t prefix = strlen(DIRECTORY "hugepages-");
 	unsigned long kib;
 	unsigned order;
 	char *stat;
@@ -228,9 +228,9 @@ static bool own_statistic(struct live *live, const char *file, const char *text,
 			*value = strtoll(text, NULL, 10) - live->base[i];
 			return true;
 		}
-	if (strncmp(file, DIRECTORY "hugepages-", (size_t)(size - file)) != 0)
+	if (strncmp(file, DIRECTORY "hugepages-", prefix) != 0)
 		return false;
-	kib = strtoul(size, &stat, 10);
+	kib = strtoul(file + prefix, &stat, 10);
 	if (strncmp(stat, "kB/stats/", strlen("kB/stats/")) != 0)
 		return false;
 	stat += strlen("kB/stats/");
