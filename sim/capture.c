@@ -445,7 +445,7 @@ static int read_all(struct run *r)
 	found = sim_capselect(&r->options->select, getpid(), procs, nr);
 	check_pids(r, procs, nr);
 	if (!r->error && !found && !r->round)
-		fail(r, SIM_EINPUT, "no process is like that");
+		fail(r, SIM_EINPUT, "no process is what the options ask for");
 	if (!r->error && r->options->stop)
 		stop_all(r, procs, nr);
 	for (i = 0; !r->error && i < nr; i++)

@@ -194,7 +194,7 @@ static void what_fails_makes_no_file(void **state)
 	assert_int_equal(ksmsim(place, "capture --pid 2147483647 -o c"), 2);
 	assert_has(place->err, "there is no process 2147483647");
 	assert_int_equal(ksmsim(place, "capture --name no-such-name -o c"), 2);
-	assert_has(place->err, "no process is like that");
+	assert_has(place->err, "no process is what the options ask for");
 	assert_int_equal(ksmsim(place, "import /dev/null --format elf -o c"), 2);
 	assert_has(place->err, "cut off");
 	assert_int_equal(ksmsim(place, "import missing -o c"), 2);
