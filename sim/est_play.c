@@ -23,7 +23,7 @@
 #define STEPS_A_SCAN 50u
 #define STILL_SCANS 3
 #define MOVING_SCANS 4
-#define PLAY_MAX (UINT64_C(90) * 24 * 3600 * NS_PER_S)
+#define PLAY_MAX (UINT64_C(30) * 24 * 3600 * NS_PER_S)
 
 static const uint64_t marks[EST_AT_END] = { 0, MINUTE, 10 * MINUTE, 60 * MINUTE };
 
@@ -251,7 +251,7 @@ static uint64_t step_ns(struct player *p)
 				      ? STEP_MAX
 				      : batches * batch / STEPS_A_SCAN;
 
-	return step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
+	return step > STEP_MAX ? STEP_MAX : step;
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -259,9 +259,15 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+static uint64_t most(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* The longer it goes on, the longer are the steps: half a percent of the time so far. */
 static int go_on(struct player *p)
 {
-	uint64_t to = p->now.ns + step_ns(p);
+	uint64_t to = p->now.ns + most(most(step_ns(p), STEP_MIN), p->now.ns / 200);
 	int error;
 
 	if (p->next_mark < EST_AT_END)
@@ -278,11 +284,13 @@ static bool is_over(struct player *p)
 {
 	const int64_t scans = p->now.count[KSMSIM_COUNT_full_scans];
 
-	p->result->settled =
-		moves(p) ? scans >= MOVING_SCANS : scans >= STILL_SCANS && scans > p->changed_in;
-	if (moves(p) && p->now.ns < marks[EST_AT_60_MIN])
-		return false;
-	return p->result->settled || !p->m.mergeable || p->now.ns >= PLAY_MAX;
+	if (!p->m.mergeable)
+		p->result->settled = true;
+	else if (moves(p))
+		p->result->settled = scans >= MOVING_SCANS && p->now.ns >= marks[EST_AT_60_MIN];
+	else
+		p->result->settled = scans >= STILL_SCANS && scans > p->changed_in;
+	return p->result->settled || p->now.ns >= PLAY_MAX;
 }
 
 /* ---- the result ---- */

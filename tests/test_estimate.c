@@ -28,6 +28,7 @@ struct draft {
 	size_t length;
 	struct sim_capfile *file;
 	uint32_t process, round;
+	uint64_t interval_s;
 	int64_t pid;
 	struct sim_cap_vma vmas[8];
 	size_t nr_vmas;
@@ -49,11 +50,13 @@ static void draft_begin(struct draft *d)
 	sim_capwriter_meta(d->writer, SIM_CAP_META_ZERO_CHECKSUM, "00000002");
 	sim_capwriter_meta(d->writer, SIM_CAP_META_KERNEL, "6.18.1");
 	d->pid = 100;
+	d->interval_s = 1;
 }
 
 static void draft_round(struct draft *d, uint32_t round)
 {
-	const struct sim_cap_round when = { .since_ns = round * SECOND, .duration_ns = 5 };
+	const struct sim_cap_round when = { .since_ns = round * d->interval_s * SECOND,
+					    .duration_ns = 5 };
 
 	d->round = round;
 	assert_int_equal(sim_capwriter_round(d->writer, round, &when), 0);
@@ -699,6 +702,7 @@ static void random_captures_save_what_can_be_counted(void **state)
 /* Anything may be in a capture; whatever it is, it is played, and the sums fit together. */
 static void random_worlds_can_be_played(void **state)
 {
+	const struct sim_setting slowly = { "sleep_millisecs", "1000" };
 	uint64_t seed;
 	uint32_t i, k, round;
 	struct draft d;
@@ -709,6 +713,7 @@ static void random_worlds_can_be_played(void **state)
 		uint32_t process[4];
 
 		draft_begin(&d);
+		d.interval_s = 300;
 		for (round = 0; round < 2; round++) {
 			draft_round(&d, round);
 			for (i = 0; i < 4; i++) {
@@ -738,6 +743,8 @@ static void random_worlds_can_be_played(void **state)
 			}
 		}
 		draft_end(&d);
+		d.plan.knobs = &slowly;
+		d.plan.nr_knobs = 1;
 		play_with(&d, "use_zero_pages", seed % 2 ? "1" : "0");
 		assert_true(d.share.total.merged + d.share.total.zeros <= d.share.total.mergeable);
 		assert_true(d.share.total.mergeable == d.image.counts.able);
