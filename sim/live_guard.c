@@ -22,13 +22,11 @@
 #include <linux/mount.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -42,107 +40,14 @@
 #define THP_DIR "/sys/kernel/mm/transparent_hugepage"
 #define GROUP_DIR "/sys/fs/cgroup/memory"
 #define KNOBS_MAX 64
-#define REST_MS 60000u /* the longest batch */
 #define UNMERGE_TRIES 5
 #define BUSY_TRIES 1000
-
-/* ---- small things ---- */
-
-int live_fail(struct live *live, int status, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(live->why, sizeof(live->why), format, args);
-	va_end(args);
-	return status;
-}
-
-int live_fail_errno(struct live *live, const char *what)
-{
-	return live_fail(live, SIM_LIVE_EBROKEN, "%s: %s", what, strerror(errno));
-}
-
-int live_no_memory(struct live *live)
-{
-	live->why[0] = '\0';
-	return KSMSIM_ENOMEM;
-}
-
-uint64_t live_clock_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static void doze(long ms)
 {
 	const struct timespec time = { .tv_nsec = ms * 1000000 };
 
 	nanosleep(&time, NULL);
-}
-
-bool live_read_at(int dir, const char *name, char *buf, size_t size)
-{
-	const int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
-	size_t length = 0;
-	ssize_t got = -1;
-
-	if (fd < 0)
-		return false;
-	while (length + 1 < size && (got = read(fd, buf + length, size - 1 - length)) > 0)
-		length += (size_t)got;
-	close(fd);
-	buf[length] = '\0';
-	return got >= 0 || length;
-}
-
-int live_write_at(int dir, const char *name, const char *text, size_t length)
-{
-	const int fd = openat(dir, name, O_WRONLY | O_CLOEXEC);
-	int error = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, length) < 0)
-		error = -errno;
-	close(fd);
-	return error;
-}
-
-int live_write_number(int dir, const char *name, uint64_t value)
-{
-	char text[32];
-	const int length = snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
-
-	return live_write_at(dir, name, text, (size_t)length);
-}
-
-bool live_read_number(int dir, const char *name, int64_t *value)
-{
-	char text[64];
-
-	if (!live_read_at(dir, name, text, sizeof(text)))
-		return false;
-	*value = strtoll(text, NULL, 10);
-	return true;
-}
-
-bool live_number_of(const char *text, const char *key, int64_t *value)
-{
-	const size_t length = strlen(key);
-	const char *line;
-
-	for (line = text; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, key, length))
-			continue;
-		*value = strtoll(line + length + strspn(line + length, ": \t"), NULL, 10);
-		return true;
-	}
-	return false;
 }
 
 /* ---- is this a machine for it ---- */
@@ -208,11 +113,6 @@ static int take_lock(struct live *live)
 
 /* ---- nobody else ---- */
 
-static bool is_pid(const char *name)
-{
-	return name[strspn(name, "0123456789")] == '\0' && *name;
-}
-
 static bool uses_ksm(const char *text)
 {
 	int64_t items = 0;
@@ -247,7 +147,7 @@ static int check_alone(struct live *live)
 	if (!dir)
 		return live_fail_errno(live, "/proc");
 	while (!error && (entry = readdir(dir)) != NULL)
-		if (is_pid(entry->d_name))
+		if (live_is_pid(entry->d_name))
 			error = check_process(live, proc, entry->d_name);
 	closedir(dir);
 	if (!error && live_read_number(live->ksm, "run", &run) && run)
@@ -345,17 +245,6 @@ static void save_knobs(struct saved *saved)
 	save_thp_knobs(saved);
 }
 
-static int nice_of(pid_t pid)
-{
-	return pid ? getpriority(PRIO_PROCESS, (id_t)pid) : 0;
-}
-
-static void set_nice(pid_t pid, int nice)
-{
-	if (pid)
-		setpriority(PRIO_PROCESS, (id_t)pid, nice);
-}
-
 /* ksmd at rest, nothing merged. */
 static void empty_ksm(void)
 {
@@ -390,8 +279,8 @@ static void put_back(struct live *live, const struct saved *saved)
 	for (i = 0; i < saved->nr; i++)
 		put_back_knob(&saved->knobs[i]);
 	sched_setaffinity(guard->ksmd, sizeof(saved->ksmd_cpus), &saved->ksmd_cpus);
-	set_nice(guard->ksmd, saved->ksmd_nice);
-	set_nice(guard->khugepaged, saved->khugepaged_nice);
+	live_nice_set(guard->ksmd, saved->ksmd_nice);
+	live_nice_set(guard->khugepaged, saved->khugepaged_nice);
 	for (i = 0; i < 100 && guard->instance_name[0]; i++) {
 		if (!unlinkat(guard->tracefs, guard->instance_name, AT_REMOVEDIR) || errno != EBUSY)
 			break;
@@ -455,56 +344,7 @@ static int start_guard(struct live *live, const struct saved *saved)
 	return live_fail_errno(live, "a process");
 }
 
-/* ---- kernel threads and tracefs ---- */
-
-pid_t live_thread_find(const char *name)
-{
-	const int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = proc < 0 ? NULL : fdopendir(proc);
-	const struct dirent *entry;
-	char path[64], text[256], wanted[32];
-	const char *found_at;
-	pid_t found = 0;
-
-	snprintf(wanted, sizeof(wanted), "(%s) ", name);
-	while (dir && !found && (entry = readdir(dir)) != NULL) {
-		if (!is_pid(entry->d_name))
-			continue;
-		snprintf(path, sizeof(path), "%.20s/stat", entry->d_name);
-		found_at =
-			live_read_at(proc, path, text, sizeof(text)) ? strstr(text, wanted) : NULL;
-		/* a child of kthreadd: behind the name are its state and its parent */
-		if (found_at && strtol(found_at + strlen(wanted) + 1, NULL, 10) == 2)
-			found = (pid_t)strtol(entry->d_name, NULL, 10);
-	}
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
-static bool is_asleep(int stat)
-{
-	char text[128];
-	const ssize_t length = pread(stat, text, sizeof(text) - 1, 0);
-	const char *state;
-
-	text[length > 0 ? length : 0] = '\0';
-	state = strchr(text, ')');
-	return state && state[1] && state[2] == 'S';
-}
-
-int live_thread_rest(struct live *live, int stat, const char *name)
-{
-	const uint64_t since = live_clock_ms();
-	unsigned tries = 0;
-
-	while (!is_asleep(stat)) {
-		sched_yield();
-		if ((++tries & 1023) == 0 && live_clock_ms() - since > REST_MS)
-			return live_fail(live, SIM_LIVE_EBROKEN, "%s does not come to rest", name);
-	}
-	return 0;
-}
+/* ---- tracefs and the CPU ---- */
 
 /* tracefs without a mount that others could see; or where it is mounted. */
 static int open_tracefs(void)
@@ -551,10 +391,10 @@ static void be_quick(struct live *live)
 {
 	struct live_guard *guard = &live->guard;
 
-	guard->nice = nice_of(getpid());
-	set_nice(getpid(), -20);
-	set_nice(guard->ksmd, -20);
-	set_nice(guard->khugepaged, -20);
+	guard->nice = live_nice_get(getpid());
+	live_nice_set(getpid(), -20);
+	live_nice_set(guard->ksmd, -20);
+	live_nice_set(guard->khugepaged, -20);
 }
 
 /* Driver, processes and ksmd on one CPU. */
@@ -616,8 +456,8 @@ int live_guard_start(struct live *live)
 	make_group(live);
 	save_knobs(&saved);
 	sched_getaffinity(live->guard.ksmd, sizeof(saved.ksmd_cpus), &saved.ksmd_cpus);
-	saved.ksmd_nice = nice_of(live->guard.ksmd);
-	saved.khugepaged_nice = nice_of(live->guard.khugepaged);
+	saved.ksmd_nice = live_nice_get(live->guard.ksmd);
+	saved.khugepaged_nice = live_nice_get(live->guard.khugepaged);
 	error = start_guard(live, &saved);
 	if (error)
 		return error;
@@ -644,7 +484,7 @@ void live_guard_end(struct live *live)
 	}
 	if (guard->before) {
 		sched_setaffinity(0, sizeof(*guard->before), guard->before);
-		set_nice(getpid(), guard->nice);
+		live_nice_set(getpid(), guard->nice);
 	}
 	sim_free(live->mem, guard->before);
 	if (guard->tracefs >= 0)

@@ -11,6 +11,7 @@
  *	live_thp.c	huge pages: knobs, khugepaged, the shrinker
  *	live_vmstat.c	what is counted for the whole machine
  *	live_guard.c	one at a time, nobody else, and everything put back
+ *	live_host.c	small files and threads of the kernel
  *
  * All return 0 or a status; the sentence is in live->why then.
  */
@@ -236,8 +237,16 @@ int live_no_memory(struct live *live);
 
 int live_guard_start(struct live *live);
 void live_guard_end(struct live *live);
+
+/* ---- live_host.c ---- */
+
 /* Reads a small file of @dir; false: errno. */
 bool live_read_at(int dir, const char *name, char *buf, size_t size);
+/* Is it a directory of a process in /proc? */
+bool live_is_pid(const char *name);
+/* Nothing is done with pid 0. */
+int live_nice_get(pid_t pid);
+void live_nice_set(pid_t pid, int nice);
 /* The pid of a kernel thread; 0: there is none. */
 pid_t live_thread_find(const char *name);
 /* Until the thread whose stat this is waits for something to do. */
@@ -316,6 +325,10 @@ void live_vmstat_end(struct live *live);
 /* Around each operation. */
 void live_vmstat_before(struct live *live);
 void live_vmstat_after(struct live *live);
+/* sim_backend_ops.counter */
+int live_counter(struct sim_backend *backend, enum ksmsim_counter counter, int64_t *value);
+/* What is counted from the beginning of the run on begins. */
+void live_counters_begin(struct live *live);
 /* Of the kernel's counters now; false: it has none of this name. */
 bool live_vmstat_read(const struct live *live, const char *name, int64_t *value);
 int live_mthp(struct sim_backend *backend, struct sim_mthp *mthp);

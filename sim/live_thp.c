@@ -36,7 +36,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -335,7 +334,7 @@ static int park_khugepaged(struct live *live)
 	int error;
 
 	live->thp.khugepaged_pid = pid;
-	setpriority(PRIO_PROCESS, (id_t)pid, -20); /* one that has just begun, too */
+	live_nice_set(pid, -20); /* one that has just begun, too */
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	live->thp.khugepaged = pid ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	if (live->thp.khugepaged < 0)

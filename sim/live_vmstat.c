@@ -1,5 +1,5 @@
 /*
- * live_vmstat.c - what the kernel counts for the whole machine.
+ * live_vmstat.c - what the kernel counts.
  *
  * Huge pages have no counters of their own for a process or a group: those of
  * /proc/vmstat and of transparent_hugepage/hugepages-<size>kB/stats are everybody's. So
@@ -183,6 +183,60 @@ int64_t live_vmstat_splits(struct live *live)
 		splits += read_stat(live->vmstat.stats[KSMSIM_MTHP_split][order]) -
 			  live->vmstat.mthp_before.value[KSMSIM_MTHP_split][order];
 	return splits;
+}
+
+/* ---- all counters ---- */
+
+/* general_profit counts every item at its size. */
+static int64_t count_items(const struct live *live)
+{
+	int64_t sharing = 0, zero = 0, profit = 0;
+
+	live_read_number(live->ksm, "pages_sharing", &sharing);
+	live_read_number(live->ksm, "ksm_zero_pages", &zero);
+	live_read_number(live->ksm, "general_profit", &profit);
+	return ((sharing + zero) * (int64_t)LIVE_PAGE - profit) / 64;
+}
+
+static int64_t read_counter(const struct live *live, enum ksmsim_counter counter)
+{
+	size_t nr;
+	const struct ksmsim_row *row = &ksmsim_table_rows(KSMSIM_TABLE_COUNTERS, &nr)[counter];
+	int64_t value = 0;
+
+	if (counter == KSMSIM_COUNT_rmap_items)
+		return count_items(live);
+	if (!strcmp(row->file, "vmstat"))
+		return live->vmstat.sum[counter];
+	if (live_is_thp_file(row->file))
+		live_read_number(live->thp.dir, strchr(row->file, '/') + 1, &value);
+	else if (!strncmp(row->file, "ksm/", 4))
+		live_read_number(live->ksm, row->file + 4, &value);
+	return value;
+}
+
+int live_counter(struct sim_backend *backend, enum ksmsim_counter counter, int64_t *value)
+{
+	const struct live *live = (const struct live *)(const void *)backend;
+
+	*value = read_counter(live, counter) - live->base[counter];
+	return 0;
+}
+
+void live_counters_begin(struct live *live)
+{
+	static const enum ksmsim_counter counters[] = {
+		KSMSIM_COUNT_pages_scanned,
+		KSMSIM_COUNT_pages_skipped,
+		KSMSIM_COUNT_ksm_zero_pages,
+		KSMSIM_COUNT_general_profit,
+		KSMSIM_COUNT_khugepaged_pages_collapsed,
+		KSMSIM_COUNT_khugepaged_full_scans,
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(counters) / sizeof(*counters); i++)
+		live->base[counters[i]] = read_counter(live, counters[i]);
 }
 
 /* ---- begin and end ---- */
