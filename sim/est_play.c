@@ -2,11 +2,13 @@
  * est_play.c - an image in virtual time, under one set of knobs.
  *
  * Without later rounds memory stands still: the first full scan notes checksums, the second
- * merges, and the run ends after the third or later one that changed nothing. With rounds, what changed between two of them is
- * written again as much later, and when the last round is reached it goes on with the
- * first: pages that changed go on changing, to bytes not seen before but where another page
- * always holds them; what came or went does so once. Then the run lasts for an hour, or four
- * full scans.
+ * merges, and the run ends after the third or later one, when it changed nothing.
+ *
+ * With rounds, what changed between two of them is written again as much later, and after
+ * the last round it goes on with the first: pages that changed go on changing, to bytes not
+ * seen before but where another page always holds them; what came or went does so once.
+ * Then the run lasts for three turns of the rounds and sixteen full scans, of which four will
+ * do after an hour.
  *
  * khugepaged sleeps: huge pages that KSM splits stay split.
  */
@@ -22,7 +24,9 @@
 #define STEP_MAX (600 * NS_PER_S)
 #define STEPS_A_SCAN 50u
 #define STILL_SCANS 3
-#define MOVING_SCANS 4
+#define MOVING_SCANS 16 /* smart scan has its longest pauses by then */
+#define MOVING_SCANS_LONG 4
+#define MOVING_TURNS 3
 #define PLAY_MAX (UINT64_C(30) * 24 * 3600 * NS_PER_S)
 
 static const uint64_t marks[EST_AT_END] = { 0, MINUTE, 10 * MINUTE, 60 * MINUTE };
@@ -280,6 +284,17 @@ static int go_on(struct player *p)
 	return error ? error : note(p);
 }
 
+/* Has memory that changes shown how it goes on? */
+static bool has_shown(const struct player *p)
+{
+	const int64_t scans = p->now.count[KSMSIM_COUNT_full_scans];
+
+	if (p->nr_changes < MOVING_TURNS * (p->m.image->nr_rounds - 1))
+		return false;
+	return scans >= MOVING_SCANS ||
+	       (scans >= MOVING_SCANS_LONG && p->now.ns >= marks[EST_AT_60_MIN]);
+}
+
 static bool is_over(struct player *p)
 {
 	const int64_t scans = p->now.count[KSMSIM_COUNT_full_scans];
@@ -287,7 +302,7 @@ static bool is_over(struct player *p)
 	if (!p->m.mergeable)
 		p->result->settled = true;
 	else if (moves(p))
-		p->result->settled = scans >= MOVING_SCANS && p->now.ns >= marks[EST_AT_60_MIN];
+		p->result->settled = has_shown(p);
 	else
 		p->result->settled = scans >= STILL_SCANS && scans > p->changed_in;
 	return p->result->settled || p->now.ns >= PLAY_MAX;
