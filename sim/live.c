@@ -484,6 +484,7 @@ static void live_free(struct sim_backend *backend)
 	live_ksmd_end(live);
 	live_thp_end(live);
 	live_items_free(live);
+	live_lives_free(live);
 	sim_free(live->mem, live->pins);
 	close_file(live->kpagecount);
 	close_file(live->kpageflags);

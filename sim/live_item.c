@@ -39,7 +39,7 @@ static struct live_process *process_of(struct live *live, uint32_t mm)
 
 /* ---- items ---- */
 
-static struct live_item *item_find(struct live *live, uint64_t name)
+struct live_item *live_item_find(struct live *live, uint64_t name)
 {
 	const uint64_t found = sim_map_get(&live->item_map, name);
 
@@ -49,7 +49,7 @@ static struct live_item *item_find(struct live *live, uint64_t name)
 /* The page has this item and no other. */
 static int item_learn(struct live *live, const struct live_event *event, bool merged)
 {
-	struct live_item *item = item_find(live, event->item);
+	struct live_item *item = live_item_find(live, event->item);
 	size_t i;
 
 	for (i = 0; i < live->nr_items; i++)
@@ -63,8 +63,10 @@ static int item_learn(struct live *live, const struct live_event *event, bool me
 		    !sim_map_set(live->mem, &live->item_map, event->item, live->nr_items + 1))
 			return live_no_memory(live);
 		item = &live->items[live->nr_items++];
+		item->life = 0;
 	}
 	*item = (struct live_item){ .name = event->item,
+				    .life = item->life,
 				    .mm = event->event.mm,
 				    .vaddr = event->event.vaddr,
 				    .pfn = merged ? event->event.pfn : 0 };
@@ -342,7 +344,7 @@ static const struct live_page *got_frame(const struct live *live,
 static const struct live_page *known_page(struct live *live, const struct live_process *process,
 					  const struct live_event *event)
 {
-	const struct live_item *item = item_find(live, event->item);
+	const struct live_item *item = live_item_find(live, event->item);
 	const struct live_page *page;
 
 	if (!item || item->mm != process->mm)
@@ -423,7 +425,7 @@ static int resolve(struct live *live, struct live_event *event, const struct liv
 					     before->event.trace == event->event.trace &&
 					     !before->event.has_ksm_page);
 	case KSMSIM_TRACE_ksm_remove_rmap_item:
-		item = item_find(live, event->item);
+		item = live_item_find(live, event->item);
 		if (item && item->mm == event->event.mm) {
 			event->event.vaddr = item->vaddr;
 			item->pfn = 0;

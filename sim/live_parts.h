@@ -7,6 +7,7 @@
  *	live_ksmd.c	ksmd: knobs with a value of the scenario's own, steps
  *	live_trace.c	events
  *	live_item.c	which page an rmap item in an event stands for
+ *	live_life.c	which KSM page a frame in an event stands for
  *	live_pages.c	pages and figures of a process
  *	live_thp.c	huge pages: knobs, khugepaged, the shrinker
  *	live_vmstat.c	what is counted for the whole machine
@@ -106,6 +107,7 @@ struct live_item {
 	uint64_t name; /* %p */
 	uint32_t mm;
 	uint64_t vaddr, pfn; /* pfn: of the KSM page that it belongs to; 0: to none */
+	uint64_t life;	     /* of the KSM page that it was merged with last: live_life.c */
 };
 
 /* A page that ksmd replaced by the zero page. */
@@ -210,6 +212,9 @@ struct live {
 	uint64_t *frames; /* KSM pages, as far as events told */
 	size_t nr_frames, frames_capacity;
 	struct sim_map frame_map; /* pfn + 1 -> 1 */
+	struct sim_map life_map;  /* pfn + 1 -> how many lives it has had as a KSM page */
+	uint64_t *nodes;	  /* lives that have a stable node, the oldest first */
+	size_t nr_nodes, nodes_capacity;
 	struct live_events {
 		struct live_event {
 			struct ksmsim_event event;
@@ -346,7 +351,16 @@ void live_trace_huge_pages(struct live *live);
 /* Hand on what has happened since the last call. */
 int live_trace_pump(struct live *live);
 
+/* ---- live_life.c ---- */
+
+/* Frames of the pending events become lives of frames. */
+int live_lives(struct live *live);
+void live_lives_free(struct live *live);
+
 /* ---- live_item.c ---- */
+
+/* By its address in the kernel; NULL: it was never merged. */
+struct live_item *live_item_find(struct live *live, uint64_t name);
 
 /* Before ksmd runs: what it will find. */
 int live_items_before(struct live *live);

@@ -263,6 +263,8 @@ int live_trace_pump(struct live *live)
 	}
 	if (!error && live->listener && live->pending.nr)
 		error = live_items_resolve(live);
+	if (!error && live->listener)
+		error = live_lives(live);
 	for (i = 0; !error && live->listener && i < live->pending.nr; i++)
 		live->listener(live->listener_self, &live->pending.list[i].event);
 	live->pending.nr = 0;
