@@ -438,6 +438,21 @@ static int read_costs(struct command *c)
 	return error ? cli_error("%s", why) : 0;
 }
 
+static int check_assumed(const struct command *c)
+{
+	size_t i, k;
+
+	for (i = 0; i < c->nr_assumed; i++) {
+		for (k = 0; k < c->image.nr_processes; k++)
+			if (c->image.processes[k].pid == c->assumed[i])
+				break;
+		if (k == c->image.nr_processes)
+			return cli_error("--assume: process %" PRId64 " is not in the capture",
+					 c->assumed[i]);
+	}
+	return 0;
+}
+
 static int make_plan(struct command *c)
 {
 	char why[EST_WHY_BYTES] = "";
@@ -524,6 +539,8 @@ static int estimate(struct command *c)
 	c->on_terminal = isatty(STDERR_FILENO);
 	if (!status)
 		status = read_sources(c);
+	if (!status)
+		status = check_assumed(c);
 	if (!status)
 		status = make_plan(c);
 	if (!status)

@@ -15,6 +15,7 @@
 #define USER_START UINT64_C(0x10000)
 #define USER_END (UINT64_C(1) << 47)
 #define BLOCK ((uint64_t)EST_BLOCK_PAGES * EST_PAGE)
+#define VMA_MAX (UINT64_C(1) << 57)
 #define AREA_MAX (UINT64_C(1) << 42) /* of one area: pages have 32-bit numbers */
 #define GUEST_BYTES (UINT64_C(64) << 20)
 
@@ -119,7 +120,8 @@ static int add_vma(struct est_image *image, uint32_t process, size_t *i,
 	const struct est_process *p = &image->processes[process];
 	uint64_t at = vma->start, end;
 
-	if (vma->end <= vma->start || vma->start % EST_PAGE || vma->end % EST_PAGE)
+	if (vma->end <= vma->start || vma->start % EST_PAGE || vma->end % EST_PAGE ||
+	    vma->end - vma->start > VMA_MAX)
 		return est_fail(image, SIM_EINPUT, "%s: a mapping of an impossible size", p->name);
 	while (at < vma->end) {
 		while (*i < p->first_area + p->nr_areas && image->areas[*i].end <= at)

@@ -91,6 +91,17 @@ static json_t *json_part(const struct est_part *part)
 	return object;
 }
 
+/* Why pages are not merged; see print_limits() of est_report.c. */
+static json_t *json_total(const struct est_part *total)
+{
+	json_t *object = json_part(total);
+
+	json_object_set_new(object, "volatile", integer(total->blocked));
+	json_object_set_new(object, "in_huge", integer(total->in_huge));
+	json_object_set_new(object, "unmerged_twins", integer(total->twins));
+	return object;
+}
+
 static json_t *json_processes(const struct est_report *r)
 {
 	json_t *array = json_array();
@@ -162,6 +173,7 @@ int est_report_json(const struct est_report *r, FILE *out)
 	json_object_set_new(all, "counts", json_counts(&r->image->counts));
 	json_object_set_new(all, "huge_pages", integer(r->image->nr_blocks));
 	json_object_set_new(all, "cases", cases);
+	json_object_set_new(all, "total", json_total(&r->share->total));
 	json_object_set_new(all, "processes", json_processes(r));
 	json_object_set_new(all, "mappings", json_groups(r));
 	json_object_set_new(all, "matrix", json_matrix(r->share));

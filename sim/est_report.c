@@ -78,6 +78,10 @@ static void print_head(const struct est_report *r, FILE *out)
 							   : "the kernel's defaults");
 	if (*image->probe.note && !r->plan->profile)
 		fprintf(out, "%s\n", image->probe.note);
+	if (!first_of(r)->mergeable)
+		fprintf(out, "Nothing of it is mergeable, so nothing can be saved%s\n",
+			r->plan->assume == EST_ASSUME_CAPTURED ? "; --assume all asks what if"
+							       : "");
 	if (image->counts.merged)
 		fprintf(out, "%s pages are merged already; the estimate begins with none merged\n",
 			sim_count((int64_t)image->counts.merged).text);
