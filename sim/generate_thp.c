@@ -140,7 +140,7 @@ static const char *any_content(struct generator *g, char buf[32])
 static void op_mmap(struct generator *g)
 {
 	static const unsigned sizes[] = { 512, 512, 512, 1024, 700, 1536, 64 };
-	static const char *const flags[] = { " populate", " prot=r", " shared", " file=tag:1" };
+	static const char *const flags[] = { " populate", " prot=r", " noreserve" };
 	const unsigned p = any_process(g), pages = ANY(g, sizes), name = g->next_region;
 	struct process *process = &g->processes[p];
 
@@ -394,7 +394,7 @@ json_t *sim_generate_thp(uint64_t seed, uint64_t nr)
 	struct generator g = { .state = seed, .lines = json_array() };
 	size_t last;
 
-	g.always = chance(&g, 8);
+	g.always = chance(&g, 16);
 	g.lazy = chance(&g, 3);
 	g.pins = chance(&g, 4);
 	g.locked = chance(&g, 3);
