@@ -11,6 +11,9 @@
  *
  * Models: mm/khugepaged.c:hpage_collapse_scan_pmd(), __collapse_huge_page_isolate(),
  * release_pte_pages().
+ * Differs: small pages have no referenced mark, which populating and locking leave on them; so
+ * khugepaged passes over a child that has such pages and never touched one, where the kernel
+ * collapses it.
  */
 #include "collapse.h"
 

@@ -140,7 +140,7 @@ static const char *any_content(struct generator *g, char buf[32])
 static void op_mmap(struct generator *g)
 {
 	static const unsigned sizes[] = { 512, 512, 512, 1024, 700, 1536, 64 };
-	static const char *const flags[] = { " populate", " prot=r", " noreserve" };
+	static const char *const flags[] = { " prot=r", " noreserve" };
 	const unsigned p = any_process(g), pages = ANY(g, sizes), name = g->next_region;
 	struct process *process = &g->processes[p];
 
@@ -288,10 +288,10 @@ static void op_prctl(struct generator *g)
 static void op_madvise(struct generator *g, unsigned p, const struct region *region)
 {
 	static const char *const advices[] = {
-		"HUGEPAGE",   "HUGEPAGE", "NOHUGEPAGE",	   "DONTNEED",	    "DONTNEED",
-		"DONTNEED",   "DONTNEED", "COLLAPSE",	   "COLLAPSE",	    "COLLAPSE",
-		"COLLAPSE",   "COLD",	  "GUARD_INSTALL", "GUARD_REMOVE",  "POPULATE_READ",
-		"WIPEONFORK", "DONTFORK", "KEEPONFORK",	   "POPULATE_WRITE"
+		"HUGEPAGE",   "HUGEPAGE", "NOHUGEPAGE",	   "DONTNEED",	   "DONTNEED",
+		"DONTNEED",   "DONTNEED", "COLLAPSE",	   "COLLAPSE",	   "COLLAPSE",
+		"COLLAPSE",   "COLD",	  "GUARD_INSTALL", "GUARD_REMOVE", "DODUMP",
+		"WIPEONFORK", "DONTFORK", "KEEPONFORK",	   "DONTDUMP"
 	};
 	static const char *const merging[] = { "MERGEABLE", "MERGEABLE", "UNMERGEABLE" };
 	const char *advice = ANY(g, advices);
