@@ -34,6 +34,9 @@
 #define ONE_MAP (UINT32_C(1) << KS_FRAME_FLAG_BITS)
 #define REFS_MAX INT32_MAX
 
+/* What happens to a frame in the mlock batch when it is drained. */
+enum batch_entry { MLOCK, MLOCK_NEW, MUNLOCK };
+
 static uint32_t idx_of(const struct ks_frames *frames, ks_pfn pfn)
 {
 	return frames->nid_shift >= 32 ? pfn : pfn & ((1u << frames->nid_shift) - 1);
@@ -195,21 +198,25 @@ static void drain_added(struct ks_env *env, struct ks_frames *frames)
 static void drain_lazyfree(struct ks_env *env, struct ks_frames *frames)
 {
 	for (uint32_t i = 0; i < frames->lazyfree.nr; i++) {
-		const ks_pfn pfn = (ks_pfn)(frames->lazyfree.list[i] >> 1);
+		const ks_pfn pfn = (ks_pfn)(frames->lazyfree.list[i] >> 2);
 
-		if (!ks_frame_test(ks_frame(frames, pfn), KS_FRAME_SWAPCACHE))
+		if (!(ks_frame(frames, pfn)->meta & (KS_FRAME_SWAPCACHE | KS_FRAME_LOCKED)))
 			ks_frame_flag(ks_frame(frames, pfn), KS_FRAME_LAZYFREE, true);
 		ks_frame_release(env, frames, pfn, 1, 0);
 	}
 	frames->lazyfree.nr = 0;
 }
 
+/* Differs: a page of two locked VMAs is unlocked by the first that lets it go: no mlock_count. */
 static void drain_mlock(struct ks_env *env, struct ks_frames *frames)
 {
 	for (uint32_t i = 0; i < frames->mlock.nr; i++) {
-		const ks_pfn pfn = (ks_pfn)(frames->mlock.list[i] >> 1);
+		const ks_pfn pfn = (ks_pfn)(frames->mlock.list[i] >> 2);
+		const enum batch_entry what = frames->mlock.list[i] & 3;
 
-		if (frames->mlock.list[i] & 1)
+		if (!ks_pfn_is_large(frames, pfn))
+			ks_frame_flag(ks_frame(frames, pfn), KS_FRAME_LOCKED, what != MUNLOCK);
+		if (what == MLOCK_NEW)
 			drain_one(env, frames, pfn);
 		else
 			ks_frame_release(env, frames, pfn, 1, 0);
@@ -278,6 +285,15 @@ static bool is_full(const struct ks_env *env, const struct ks_lru_batch *batch)
 	return batch->nr >= lru_batch_size(env) && env->knob.lru_drain;
 }
 
+static void mlock_add(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn,
+		      enum batch_entry what)
+{
+	ks_frame_hold(env, frames, pfn, 1, 0);
+	batch_add(env, &frames->mlock, (uint64_t)pfn << 2 | what);
+	if (is_full(env, &frames->mlock))
+		drain_mlock(env, frames);
+}
+
 void ks_lru_mlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 {
 	if (pfn == KS_PFN_ZERO)
@@ -287,18 +303,17 @@ void ks_lru_mlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 		drain_mlock(env, frames);
 		return;
 	}
-	ks_frame_hold(env, frames, pfn, 1, 0);
-	batch_add(env, &frames->mlock, (uint64_t)pfn << 1);
-	if (is_full(env, &frames->mlock))
-		drain_mlock(env, frames);
+	mlock_add(env, frames, pfn, MLOCK);
 }
 
 void ks_lru_munlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, bool pmd)
 {
 	struct ks_folio *folio = ks_folio_of(frames, pfn);
 
+	if (pfn == KS_PFN_ZERO)
+		return;
 	if (!folio) {
-		ks_lru_mlock(env, frames, pfn);
+		mlock_add(env, frames, pfn, MUNLOCK);
 	} else if (pmd || env->feature[KS_FEAT_zap_batched]) {
 		ks_folio_flag(folio, KS_FOLIO_MLOCKED, false);
 		ks_lru_add_large(env, frames, true);
@@ -307,7 +322,7 @@ void ks_lru_munlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, bo
 
 void ks_lru_mlock_new(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 {
-	batch_add(env, &frames->mlock, (uint64_t)pfn << 1 | 1);
+	batch_add(env, &frames->mlock, (uint64_t)pfn << 2 | MLOCK_NEW);
 	ks_frame_flag(ks_frame(frames, pfn), KS_FRAME_LRU_BATCH, true);
 	if (is_full(env, &frames->mlock))
 		drain_mlock(env, frames);
@@ -334,12 +349,13 @@ void ks_lru_add_large(struct ks_env *env, struct ks_frames *frames, bool locked)
 
 void ks_lru_lazyfree(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 {
-	const uint32_t flags = KS_FRAME_LAZYFREE | KS_FRAME_SWAPCACHE | KS_FRAME_LRU_BATCH;
+	const uint32_t flags =
+		KS_FRAME_LAZYFREE | KS_FRAME_SWAPCACHE | KS_FRAME_LRU_BATCH | KS_FRAME_LOCKED;
 
 	if (ks_frame(frames, pfn)->meta & flags)
 		return;
 	ks_frame_hold(env, frames, pfn, 1, 0);
-	batch_add(env, &frames->lazyfree, (uint64_t)pfn << 1);
+	batch_add(env, &frames->lazyfree, (uint64_t)pfn << 2);
 	if (is_full(env, &frames->lazyfree))
 		drain_lazyfree(env, frames);
 }
@@ -592,8 +608,8 @@ static bool check_held(const struct ks_frames *frames, const struct ks_lru_batch
 		       uint64_t *nr)
 {
 	for (uint32_t i = 0; i < batch->nr; i++) {
-		const bool is_new = batch->list[i] & 1;
-		const struct ks_frame *frame = ks_frame(frames, (ks_pfn)(batch->list[i] >> 1));
+		const bool is_new = (batch->list[i] & 3) == MLOCK_NEW;
+		const struct ks_frame *frame = ks_frame(frames, (ks_pfn)(batch->list[i] >> 2));
 
 		if (!ks_frame_test(frame, is_new ? KS_FRAME_LRU_BATCH : KS_FRAME_EXTRA))
 			return false;

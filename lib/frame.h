@@ -42,6 +42,7 @@ enum ks_frame_flag {
 	KS_FRAME_DIRTY = 32,	 /* PG_dirty */
 	KS_FRAME_SWAPCACHE = 64, /* the swap cache holds one reference */
 	KS_FRAME_LARGE = 128, /* page of a large folio: references and most flags are the folio's */
+	KS_FRAME_LOCKED = 256, /* on the unevictable list: a locked VMA maps it */
 };
 #define KS_FRAME_FLAG_BITS 10u
 #define KS_FRAME_MAPS_MAX ((1u << 22) - 2u) /* one more is KSMSIM_ELIMIT */
@@ -75,7 +76,7 @@ struct ks_node_frames {
 };
 
 /* A per-CPU batch of pages that are on an LRU list and will change it; each is held. Frames may be
- * in it several times. Entries: pfn << 1 | new, the latter for one that is on no list yet. */
+ * in it several times. Entries: pfn << 2 | what is to happen: frame.c. */
 struct ks_lru_batch {
 	uint64_t *list;
 	uint32_t nr, max;

@@ -78,7 +78,7 @@ static void replace(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn p
 	}
 	if (locked) {
 		ks_lru_mlock(env, frames, kpfn);
-		ks_lru_mlock(env, frames, pfn);
+		ks_lru_munlock(env, frames, pfn, false);
 	}
 	ks_pte_set(env, &ksm->sys->tables, &mm->pt, vpn, pte);
 	ks_anon_unmap(ksm->sys, pfn);

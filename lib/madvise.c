@@ -523,7 +523,7 @@ static bool maps_whole(const struct ks_walk *walk, const struct ks_folio *folio,
 	return true;
 }
 
-/* Large folios: locked only if all of it is mapped in the range, unlocked by any part; before 6.7 only
+/* Small pages by way of the mlock batch. Large folios: locked only if all of it is mapped in the range, unlocked by any part; before 6.7 only
  * huge pages are. Models: mm/mlock.c:mlock_pte_range(), allow_mlock_munlock(). */
 static void lock_folio(struct ks_system *sys, const struct ks_walk *walk, unsigned slot, bool lock)
 {
@@ -531,6 +531,12 @@ static void lock_folio(struct ks_system *sys, const struct ks_walk *walk, unsign
 	const struct ks_pte pte = ks_leaf_get(leaf, slot);
 	struct ks_folio *folio = ks_pte_is_anon(pte) ? ks_folio_of(&sys->frames, pte.pfn) : NULL;
 
+	if (!folio && ks_pte_is_anon(pte)) {
+		if (lock)
+			ks_lru_mlock(sys->env, &sys->frames, pte.pfn);
+		else
+			ks_lru_munlock(sys->env, &sys->frames, pte.pfn, false);
+	}
 	if (!folio || !(leaf->huge || sys->env->feature[KS_FEAT_zap_batched]))
 		return;
 	if (!lock || (pte.pfn == folio->head && maps_whole(walk, folio, slot)))
@@ -561,11 +567,12 @@ static long lock_part(struct ks_system *sys, struct ks_mm *mm, uint64_t start, u
 	if (flags == old || old & (KS_VM_HUGETLB | KS_VM_DROPPABLE))
 		return 0;
 	ret = ks_vma_set_flags(sys, mm, start, end, flags);
-	if (!ret)
-		lock_folios(sys, mm, start, end, lock);
-	if (!ret)
-		ks_lru_drain_local(sys->env, &sys->frames);
-	return ret;
+	if (ret)
+		return ret;
+	ks_lru_drain_local(sys->env, &sys->frames);
+	lock_folios(sys, mm, start, end, lock);
+	ks_lru_drain_local(sys->env, &sys->frames);
+	return 0;
 }
 
 /**

@@ -40,8 +40,8 @@ static void move_flags(const struct migration *m)
 {
 	struct ks_frame *from = ks_frame(&m->sys->frames, m->from);
 	struct ks_frame *to = ks_frame(&m->sys->frames, m->to);
-	const uint32_t moved =
-		KS_FRAME_EXCLUSIVE | KS_FRAME_KSM | KS_FRAME_LAZYFREE | KS_FRAME_DIRTY;
+	const uint32_t moved = KS_FRAME_EXCLUSIVE | KS_FRAME_KSM | KS_FRAME_LAZYFREE |
+			       KS_FRAME_DIRTY | KS_FRAME_LOCKED;
 
 	to->meta = (to->meta & ~moved) | (from->meta & moved);
 	ks_frame_flag(from, KS_FRAME_KSM, false);
