@@ -24,6 +24,14 @@ static void fill_and_split_pmd(struct thpworld *t)
 	thpworld_changed(t);
 }
 
+static void make_clean(struct thpworld *t, uint64_t page)
+{
+	struct ks_pte pte = mmworld_pte(t->w, t->p, page);
+
+	pte.bits &= ~(KS_PTE(DIRTY) | KS_PTE(YOUNG));
+	ks_pte_set(t->env, &t->sys->tables, &t->p->pt, MMWORLD_BASE + page, pte);
+}
+
 /* ---- mlock ---- */
 
 static void folio_is_locked_only_if_all_of_it_is_mapped(void **state)
@@ -182,15 +190,113 @@ static void cold_leaves_shared_folios_young(void **state)
 	}
 }
 
-/* ---- look-ups ---- */
-
-static void make_clean(struct thpworld *t, uint64_t page)
+static void huge_page_is_freed_lazily_unless_others_map_it(void **state)
 {
-	struct ks_pte pte = mmworld_pte(t->w, t->p, page);
+	struct thpworld *t;
 
-	pte.bits &= ~(KS_PTE(DIRTY) | KS_PTE(YOUNG));
-	ks_pte_set(t->env, &t->sys->tables, &t->p->pt, MMWORLD_BASE + page, pte);
+	(void)state;
+	THPWORLD_EACH(t)
+	{
+		struct ks_mm *child;
+
+		thpworld_fill(t);
+		child = mmworld_fork(t->w, t->p);
+		ks_folio_flag(thpworld_folio(t, t->p, 0), KS_FOLIO_DIRTY, true);
+		thpworld_changed(t);
+		advise(t, t->p, 0, 512, KSMSIM_MADV_FREE);
+		assert_false(folio_is(t, 0, KS_FOLIO_LAZYFREE));
+		assert_true(folio_is(t, 0, KS_FOLIO_DIRTY));
+		assert_true(mmworld_pte(t->w, t->p, 9).bits & KS_PTE(DIRTY));
+		thpworld_exit(t, child);
+		advise(t, t->p, 0, 512, KSMSIM_MADV_FREE);
+		assert_true(folio_is(t, 0, KS_FOLIO_LAZYFREE));
+		assert_false(folio_is(t, 0, KS_FOLIO_DIRTY));
+		assert_false(mmworld_pte(t->w, t->p, 9).bits & (KS_PTE(DIRTY) | KS_PTE(YOUNG)));
+		assert_string_equal(thpworld_changed(t), "");
+	}
 }
+
+static void cold_leaves_a_huge_page_young_that_others_map(void **state)
+{
+	struct thpworld *t;
+
+	(void)state;
+	THPWORLD_EACH(t)
+	{
+		struct ks_mm *child;
+
+		thpworld_fill(t);
+		child = mmworld_fork(t->w, t->p);
+		assert_false(mmworld_pte(t->w, child, 9).bits & KS_PTE(YOUNG));
+		advise(t, t->p, 0, 512, KSMSIM_MADV_COLD);
+		assert_true(mmworld_pte(t->w, t->p, 9).bits & KS_PTE(YOUNG));
+		thpworld_exit(t, child);
+		advise(t, t->p, 0, 512, KSMSIM_MADV_COLD);
+		assert_false(mmworld_pte(t->w, t->p, 9).bits & KS_PTE(YOUNG));
+	}
+}
+
+/* ---- what a split hands on ---- */
+
+static long split_to(struct thpworld *t, unsigned order)
+{
+	const ks_pfn head = thpworld_folio(t, t->p, 0)->head;
+	long ret;
+
+	ks_folio_get(t->env, &t->sys->frames, head, 1);
+	ret = ks_split_folio(t->sys, head, order, true, KSMSIM_SPLIT_EXPLICIT);
+	ks_folio_put(t->env, &t->sys->frames, head, 1);
+	return ret;
+}
+
+static void smaller_folios_take_over_the_marks(void **state)
+{
+	static const enum ks_folio_flag flags[] = { KS_FOLIO_DIRTY, KS_FOLIO_LAZYFREE,
+						    KS_FOLIO_MLOCKED, KS_FOLIO_REFERENCED };
+	struct thpworld *t;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		THPWORLD_EACH(t)
+		{
+			if (!t->env->feature[KS_FEAT_split_to_order])
+				continue;
+			fill_and_split_pmd(t);
+			for (size_t k = 0; k < ARRAY_SIZE(flags); k++)
+				ks_folio_flag(thpworld_folio(t, t->p, 0), flags[k], k == i);
+			for (unsigned page = 0; page < 512; page++)
+				make_clean(t, page);
+			assert_int_equal(split_to(t, 4), 0);
+			for (size_t k = 0; k < ARRAY_SIZE(flags); k++)
+				assert_int_equal(folio_is(t, 500, flags[k]), k == i);
+		}
+	}
+}
+
+static void single_pages_take_over_dirt_and_laziness(void **state)
+{
+	struct thpworld *t;
+
+	(void)state;
+	THPWORLD_EACH(t)
+	{
+		ks_pfn pfn;
+
+		fill_and_split_pmd(t);
+		for (unsigned page = 0; page < 512; page++)
+			make_clean(t, page);
+		ks_folio_flag(thpworld_folio(t, t->p, 0), KS_FOLIO_DIRTY, false);
+		ks_folio_flag(thpworld_folio(t, t->p, 0), KS_FOLIO_LAZYFREE, true);
+		/* one entry is dirty: so is every page */
+		thpworld_write(t, t->p, 9);
+		assert_int_equal(split_to(t, 0), 0);
+		pfn = mmworld_pte(t->w, t->p, 500).pfn;
+		assert_true(ks_page_dirty(&t->sys->frames, pfn));
+		assert_true(ks_page_lazyfree(&t->sys->frames, pfn));
+	}
+}
+
+/* ---- look-ups ---- */
 
 static void populate_dirties_the_page_and_not_its_entry(void **state)
 {
@@ -267,6 +373,10 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(whole_folio_mapped_by_ptes_is_split_by_the_oldest_kernel_only),
 	cmocka_unit_test(shared_folio_is_freed_lazily_if_it_is_clean),
 	cmocka_unit_test(cold_leaves_shared_folios_young),
+	cmocka_unit_test(huge_page_is_freed_lazily_unless_others_map_it),
+	cmocka_unit_test(cold_leaves_a_huge_page_young_that_others_map),
+	cmocka_unit_test(smaller_folios_take_over_the_marks),
+	cmocka_unit_test(single_pages_take_over_dirt_and_laziness),
 	cmocka_unit_test(populate_dirties_the_page_and_not_its_entry),
 	cmocka_unit_test(populate_dirties_a_single_page_alike),
 	cmocka_unit_test(populate_dirties_the_entry_of_a_huge_page),
