@@ -566,14 +566,17 @@ int cmd_estimate(int argc, char **argv)
 	struct command *c = calloc(1, sizeof(*c));
 	int status;
 
-	if (!c)
+	if (c)
+		c->files = calloc((size_t)argc + 1, sizeof(*c->files));
+	if (!c || !c->files) {
+		free(c);
 		return cli_error("no memory");
-	c->files = calloc((size_t)argc + 1, sizeof(*c->files));
+	}
 	c->rounds = 1;
 	c->rows = ROWS_DEFAULT;
 	c->interval_ns = INTERVAL_DEFAULT;
 	sim_mem_init(&c->mem, NULL);
-	status = c->files ? take_arguments(c, argc, argv) : cli_error("no memory");
+	status = take_arguments(c, argc, argv);
 	if (!status)
 		status = c->help ? print_help() : cli_finish(estimate(c));
 	est_share_free(&c->share);

@@ -300,6 +300,71 @@ static int drop_missing(struct est_machine *m, uint32_t pid, const struct est_pr
 	return !error && end > start ? est_drop(m, pid, start, (end - start) / EST_PAGE) : error;
 }
 
+/* ---- loans ---- */
+
+static uint64_t loan_vaddr(const struct est_machine *m, const struct est_loan *loan)
+{
+	return m->image->areas[loan->area].vaddr + (uint64_t)loan->page * EST_PAGE;
+}
+
+/* Before its children are forked */
+static int lend(struct est_machine *m, size_t process)
+{
+	size_t i;
+	int error = 0;
+
+	for (i = 0; !error && i < m->image->nr_loans; i++)
+		if (m->image->loans[i].process == process)
+			error = est_write(m, m->pids[process], loan_vaddr(m, &m->image->loans[i]),
+					  1, m->image->loans[i].content);
+	return error;
+}
+
+/* What the child got and has no more */
+static int drop_lent(struct est_machine *m, uint32_t pid, const struct est_process *child)
+{
+	const struct est_image *image = m->image;
+	size_t i;
+	int error = 0;
+
+	for (i = 0; !error && i < image->nr_loans; i++) {
+		const struct est_loan *loan = &image->loans[i];
+		const struct est_area *lent = &image->areas[loan->area], *area;
+		const uint64_t vaddr = lent->start + (uint64_t)loan->page * EST_PAGE;
+
+		if (loan->process != child->forked_from)
+			continue;
+		area = est_find_area(image, child, vaddr);
+		if (!area ||
+		    est_find_page(image, area, (uint32_t)((vaddr - area->start) / EST_PAGE)) ==
+			    SIZE_MAX)
+			error = est_drop(m, pid, loan_vaddr(m, loan), 1);
+	}
+	return error;
+}
+
+/* When all are there: the lenders have their own pages again */
+static int take_back(struct est_machine *m)
+{
+	const struct est_image *image = m->image;
+	size_t i;
+	int error = 0;
+
+	for (i = 0; !error && i < image->nr_loans; i++) {
+		const struct est_loan *loan = &image->loans[i];
+		const uint32_t pid = m->pids[loan->process];
+
+		if (loan->own == SIZE_MAX)
+			error = est_drop(m, pid, loan_vaddr(m, loan), 1);
+		else
+			error = est_write(m, pid, loan_vaddr(m, loan), 1,
+					  image->content[loan->own]);
+	}
+	return error;
+}
+
+/* ---- all processes ---- */
+
 static int add_child(struct est_machine *m, const struct est_process *p, uint32_t *pid)
 {
 	const struct est_process *parent = &m->image->processes[p->forked_from];
@@ -324,13 +389,17 @@ static int add_process(struct est_machine *m, size_t i)
 		error = add_child(m, p, pid);
 		if (!error)
 			error = drop_missing(m, *pid, &m->image->processes[p->forked_from], p);
+		if (!error)
+			error = drop_lent(m, *pid, p);
 	} else {
 		error = ksmsim_spawn(m->sim, pid);
 		if (error)
 			return refused(m, "spawn", error, 0);
 		error = for_parts(m, *pid, p, NULL, map);
 	}
-	return error ? error : fill_process(m, *pid, p);
+	if (!error)
+		error = fill_process(m, *pid, p);
+	return error ? error : lend(m, i);
 }
 
 /* ---- who is mergeable ---- */
@@ -379,6 +448,8 @@ int est_build(struct est_machine *m, const struct est_plan *plan, const struct e
 
 	for (i = 0; !error && i < m->image->nr_processes; i++)
 		error = add_process(m, i);
+	if (!error)
+		error = take_back(m);
 	if (!error)
 		error = ksmsim_lru_drain(m->sim);
 	return error ? error : advise(m, plan, which);

@@ -5,7 +5,8 @@
  * other, or both from a third. The later one in the capture is taken for a child of the
  * earlier one with which it shares most; of its pages those with the frame of the other
  * are inherited, and all others are written after the fork. What siblings share and their
- * parent has no more cannot be made that way: such pages are taken as single ones, and counted.
+ * parent has no more, the parent has until they are forked: a loan. Whatever else is shared, or
+ * with whom is not known, is taken as single pages, and counted.
  */
 #include <stdlib.h>
 
@@ -107,6 +108,39 @@ static bool is_in_run(const struct est_frames *frames, size_t i, size_t end, uin
 	return false;
 }
 
+/* A frame that only children of one process still have: lent to them by that. 1: done */
+static int lend(struct est_image *image, size_t i, size_t end)
+{
+	const struct shared *list = image->frames->list;
+	const uint32_t parent = image->processes[list[i].process].forked_from;
+	struct est_loan *loan;
+	struct est_area *area;
+	size_t k;
+
+	for (k = i; k < end; k++)
+		if (image->processes[list[k].process].forked_from != parent ||
+		    image->attr[list[k].i] & EST_HUGE)
+			return 0;
+	if (parent == EST_NONE || end == i + 1)
+		return 0;
+	area = est_find_area(image, &image->processes[parent], list[i].vaddr);
+	loan = area ? sim_vector_add(&image->loans, &image->nr_loans, sizeof(*loan)) : NULL;
+	if (!loan)
+		return 0;
+	loan->process = parent;
+	loan->area = (uint32_t)(area - image->areas);
+	loan->page = (uint32_t)((list[i].vaddr - area->start) / EST_PAGE);
+	loan->content = image->content[list[i].i];
+	loan->own = est_find_page(image, area, loan->page);
+	if (loan->own != SIZE_MAX && image->attr[loan->own] & EST_HUGE) {
+		image->nr_loans--;
+		return 0;
+	}
+	for (k = i; k < end; k++)
+		image->attr[list[k].i] |= EST_INHERITED;
+	return 1;
+}
+
 static void mark_inherited(struct est_image *image)
 {
 	const struct est_frames *frames = image->frames;
@@ -124,6 +158,8 @@ static void mark_inherited(struct est_image *image)
 			image->attr[shared->i] |= EST_INHERITED;
 			marked++;
 		}
+		if (!marked && lend(image, i, end))
+			marked = end - i - 1;
 		image->counts.forked += marked;
 		if (!marked)
 			image->counts.lonely += end - i;

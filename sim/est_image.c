@@ -192,8 +192,8 @@ static void find_blocks(struct est_image *image, const struct est_area *area)
 
 /* ---- changes ---- */
 
-static struct est_area *find_area(struct est_image *image, const struct est_process *p,
-				  uint64_t vaddr)
+struct est_area *est_find_area(const struct est_image *image, const struct est_process *p,
+			       uint64_t vaddr)
 {
 	size_t low = p->first_area, high = low + p->nr_areas;
 
@@ -210,8 +210,7 @@ static struct est_area *find_area(struct est_image *image, const struct est_proc
 	return &image->areas[low];
 }
 
-/* Index of the page of the image, or SIZE_MAX */
-static size_t find_page(const struct est_image *image, const struct est_area *area, uint32_t page)
+size_t est_find_page(const struct est_image *image, const struct est_area *area, uint32_t page)
 {
 	size_t low = area->first, high = low + area->nr;
 
@@ -248,7 +247,7 @@ static int read_change(struct est_image *image, struct est_round *round, uint32_
 		       uint32_t *now, const struct sim_cap_page *page)
 {
 	const struct est_process *p = &image->processes[process];
-	struct est_area *area = find_area(image, p, page->vaddr);
+	struct est_area *area = est_find_area(image, p, page->vaddr);
 	struct est_change change = { .process = process, .content = EST_GONE };
 	size_t i;
 
@@ -258,7 +257,7 @@ static int read_change(struct est_image *image, struct est_round *round, uint32_
 	change.page = (uint32_t)((page->vaddr - area->start) / EST_PAGE);
 	if (!is_absent(page) && content_of(image, page, &change.content))
 		return KSMSIM_ENOMEM;
-	i = find_page(image, area, change.page);
+	i = est_find_page(image, area, change.page);
 	if (i != SIZE_MAX && now[i - p->first_page] == change.content)
 		return 0;
 	if (i != SIZE_MAX) {
@@ -454,4 +453,5 @@ void est_image_free(struct est_image *image)
 	free(image->attr);
 	free(image->nid);
 	free(image->steady);
+	free(image->loans);
 }

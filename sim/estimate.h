@@ -86,6 +86,15 @@ struct est_round {
 	size_t nr, capacity;
 };
 
+/* A page that a process had when it was forked, and its children still share; itself it has
+ * another one now, or none. */
+struct est_loan {
+	uint32_t process, area;
+	uint32_t page; /* of the area */
+	uint32_t content;
+	size_t own; /* page of the image, or SIZE_MAX */
+};
+
 /* Pages by what is known of them before anything is played. */
 #define EST_COUNTS(COUNT)                                                                        \
 	COUNT(pages, "resident anonymous pages")                                                 \
@@ -135,6 +144,8 @@ struct est_image {
 	struct est_round *rounds; /* rounds[0] is unused */
 	size_t nr_rounds;
 	struct est_counts counts;
+	struct est_loan *loans;
+	size_t nr_loans;
 	struct est_prints *prints; /* only while captures are read */
 	struct est_frames *frames; /* likewise */
 	/* of the first capture */
@@ -151,6 +162,11 @@ int est_image_add(struct est_image *image, struct sim_capfile *file);
 /** est_image_end() - after the last one */
 int est_image_end(struct est_image *image);
 void est_image_free(struct est_image *image);
+
+/* By captured address; NULL and SIZE_MAX: none */
+struct est_area *est_find_area(const struct est_image *image, const struct est_process *p,
+			       uint64_t vaddr);
+size_t est_find_page(const struct est_image *image, const struct est_area *area, uint32_t page);
 
 int est_fail(struct est_image *image, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -527,6 +527,41 @@ static void frames_shared_since_a_fork_are_saved_already(void **state)
 	draft_free(&d);
 }
 
+static void siblings_share_what_their_parent_has_no_more(void **state)
+{
+	struct draft d;
+
+	(void)state;
+	draft_begin(&d);
+	draft_round(&d, 0);
+	for (uint32_t i = 0; i < 4; i++) {
+		draft_process(&d, "fork", "rd wr");
+		for (uint32_t k = 0; k < 10; k++) {
+			struct sim_cap_page page = page_of(AT + k * PAGE, 1 + k);
+
+			const bool own = (k == 3 && !i) || (k >= 5 && k < 8 && i == 1);
+
+			/* the first has written page 3 and dropped page 4; the last has neither */
+			if ((k == 4 && !i) || ((k == 3 || k == 4) && i == 3))
+				continue;
+			if (own)
+				page = page_of(AT + k * PAGE, 500 + k);
+			page.pfn = own ? 900 + k : 1000 + k;
+			page.mapcount = own ? 1 : k == 3 || k == 4 ? 2 : 3;
+			page.flags = SIM_CAP_HASHED;
+			draft_page(&d, &page);
+		}
+		draft_done(&d);
+	}
+	draft_end(&d);
+	assert_int_equal(d.image.counts.lonely, 0);
+	assert_int_equal(d.image.nr_loans, 2);
+	play(&d);
+	assert_int_equal(d.result.at[EST_AT_START].count[KSMSIM_COUNT_nr_anon_frames], 11 + 3);
+	assert_pages(&d, 0, 0, 0);
+	draft_free(&d);
+}
+
 static void a_child_without_a_mapping_of_its_parent(void **state)
 {
 	struct sim_cap_page page;
@@ -831,6 +866,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(splits_drop_pages_of_zeros),
 	cmocka_unit_test(parts_of_huge_pages_are_single_pages),
 	cmocka_unit_test(frames_shared_since_a_fork_are_saved_already),
+	cmocka_unit_test(siblings_share_what_their_parent_has_no_more),
 	cmocka_unit_test(a_child_without_a_mapping_of_its_parent),
 	cmocka_unit_test(pages_that_change_do_not_stay_merged),
 	cmocka_unit_test(pages_that_come_and_go_do_so_once),

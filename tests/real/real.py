@@ -74,6 +74,25 @@ sys.stdout.write("ready\\n"); sys.stdout.flush()
 signal.pause()
 """
 
+FORKED = """
+import os, sys, json, unittest, signal, random
+data = [random.Random(i).randbytes(4000) for i in range(3000)]
+more = [random.Random(i).randbytes(4000) for i in range(500)]
+children = []
+for child in range(2):
+    pid = os.fork()
+    if not pid:
+        random.seed(child)
+        mine = [random.Random(7 + i).randbytes(4000) for i in range(500)]
+        for i in range(0, 1000, 2 + child):
+            data[i] = bytes(bytearray(data[i]))
+        signal.pause()
+    children.append(str(pid))
+import time; time.sleep(1)
+sys.stdout.write(" ".join(children) + "\\n"); sys.stdout.flush()
+signal.pause()
+"""
+
 NODE = """
 for (const name of ['http', 'crypto', 'zlib', 'stream', 'util', 'url']) require(name);
 global.data = Array.from({ length: 50000 }, (_, i) => ({ id: i, name: 'item ' + i }));
@@ -105,6 +124,14 @@ def python_random(launch, install):
     processes = [spawn(launch, [sys.executable, "-c", PYTHON]) for _ in range(3)]
     wait_ready(processes)
     return processes
+
+
+def python_forked(launch, install):
+    process = spawn(launch, [sys.executable, "-c", FORKED])
+    process.children = [int(pid) for pid in process.stdout.readline().split()]
+    if len(process.children) != 2:
+        raise Skip("a process did not come up")
+    return [process]
 
 
 def huge_pages(launch, install):
@@ -166,6 +193,7 @@ def redis_different(launch, install):
 WORKLOADS = {
     "python-same": python_same,
     "python-random": python_random,
+    "python-forked": python_forked,
     "huge-pages": huge_pages,
     "redis-same": redis_same,
     "redis-different": redis_different,
@@ -270,7 +298,7 @@ def sums():
 
 
 def let_ksmd_run():
-    """Until three full scans have changed nothing."""
+    """Until fourteen full scans have changed nothing: smart scan pauses for eight."""
     begin = number("full_scans")
     write("run", "1")
     last, since, end = sums(), begin, time.monotonic() + SETTLE_S
@@ -279,7 +307,7 @@ def let_ksmd_run():
         now = sums()
         if now != last:
             last, since = now, number("full_scans")
-        elif number("full_scans") > max(since, begin + 2) + 3:
+        elif number("full_scans") > max(since, begin + 2) + 14:
             write("run", "0")
             return
     write("run", "0")
@@ -315,6 +343,8 @@ def estimate(program, pids, directory):
 
 def end_all(processes):
     for process in processes:
+        for child in getattr(process, "children", []):
+            os.kill(child, signal.SIGKILL)
         process.kill()
     for process in processes:
         process.wait()
@@ -330,7 +360,8 @@ def compare(program, name, start, directory, install):
     with Borrowed():
         try:
             processes = start(launch, install)
-            pids = [process.pid for process in processes]
+            pids = [pid for process in processes
+                    for pid in [process.pid, *getattr(process, "children", [])]]
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
             time.sleep(0.1)
