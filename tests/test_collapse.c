@@ -316,6 +316,34 @@ static void most_pages_choose_the_node(void **state)
 	stop();
 }
 
+static void of_equal_nodes_it_is_the_first(void **state)
+{
+	(void)state;
+	start_nodes(KS_PROFILE_V6_18, 1, 3);
+	mm->nid = 2;
+	mmworld_fill(w, mm, 0, 2);
+	mm->nid = 1;
+	mmworld_fill(w, mm, 2, 2);
+	mm->nid = 0;
+	mmworld_fill(w, mm, 4, 1);
+	assert_int_equal(collapse(0, BLOCK), 0);
+	assert_int_equal(folio_at(0)->nid, 1);
+	stop();
+}
+
+static void droppable_memory_gives_a_droppable_thp(void **state)
+{
+	(void)state;
+	for (unsigned droppable = 0; droppable < 2; droppable++) {
+		start(KS_PROFILE_V6_18, 1);
+		mmworld_fill(w, mm, 0, 2);
+		mm->vmas[0].flags |= droppable ? KS_VM_DROPPABLE : 0;
+		assert_int_equal(collapse(0, BLOCK), 0);
+		assert_int_equal(ks_folio_test(folio_at(0), KS_FOLIO_LAZYFREE), droppable);
+		stop();
+	}
+}
+
 static void locked_memory_gives_a_locked_thp(void **state)
 {
 	(void)state;
@@ -655,6 +683,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(swapped_pages_are_read_without_a_page_fault),
 	cmocka_unit_test(no_memory_to_swap_in_ends_it),
 	cmocka_unit_test(most_pages_choose_the_node),
+	cmocka_unit_test(of_equal_nodes_it_is_the_first),
+	cmocka_unit_test(droppable_memory_gives_a_droppable_thp),
 	cmocka_unit_test(locked_memory_gives_a_locked_thp),
 	cmocka_unit_test(what_others_keep_is_locked_no_longer),
 	cmocka_unit_test(ksm_pages_are_copied_if_each_is_there_once),
