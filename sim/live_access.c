@@ -118,6 +118,8 @@ int live_touch(struct live *live, const struct sim_op *op, int64_t *result)
 
 /* ---- pins ---- */
 
+#define NOBODY (SIM_NONE - 1)
+
 static void let_go(struct live_pin *pin)
 {
 	if (pin->write_end >= 0)
@@ -132,10 +134,16 @@ void live_pins_release(struct live *live, uint32_t process, bool all)
 	size_t i, kept = 0;
 
 	for (i = 0; i < live->nr_pins; i++) {
-		if (all || (live->pins[i].process == process && !live->pins[i].held))
-			let_go(&live->pins[i]);
-		else
-			live->pins[kept++] = live->pins[i];
+		struct live_pin pin = live->pins[i];
+
+		if (all || (pin.process == process && !pin.held)) {
+			let_go(&pin);
+			continue;
+		}
+		/* what others hold is of an address space that nobody can name any more */
+		if (pin.process == process)
+			pin.process = NOBODY;
+		live->pins[kept++] = pin;
 	}
 	live->nr_pins = kept;
 }
