@@ -40,6 +40,7 @@
 #define THP_DIR "/sys/kernel/mm/transparent_hugepage"
 #define GROUP_DIR "/sys/fs/cgroup/memory"
 #define KNOBS_MAX 64
+#define KHUGEPAGED_NICE 19 /* as it makes itself */
 #define UNMERGE_TRIES 5
 #define BUSY_TRIES 1000
 
@@ -280,7 +281,8 @@ static void put_back(struct live *live, const struct saved *saved)
 		put_back_knob(&saved->knobs[i]);
 	sched_setaffinity(guard->ksmd, sizeof(saved->ksmd_cpus), &saved->ksmd_cpus);
 	live_nice_set(guard->ksmd, saved->ksmd_nice);
-	live_nice_set(guard->khugepaged, saved->khugepaged_nice);
+	/* it may be another one by now */
+	live_nice_set(live_thread_find("khugepaged"), saved->khugepaged_nice);
 	for (i = 0; i < 100 && guard->instance_name[0]; i++) {
 		if (!unlinkat(guard->tracefs, guard->instance_name, AT_REMOVEDIR) || errno != EBUSY)
 			break;
@@ -429,7 +431,6 @@ static int look_around(struct live *live)
 		return live_fail(live, SIM_LIVE_EREFUSED, "%s", why);
 	live->ksm = open(KSM_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	guard->ksmd = live_thread_find("ksmd");
-	guard->khugepaged = live_thread_find("khugepaged");
 	guard->tracefs = open_tracefs();
 	if (live->ksm < 0 || !guard->ksmd)
 		return live_fail(live, SIM_LIVE_EREFUSED, "there is no ksmd");
@@ -457,7 +458,9 @@ int live_guard_start(struct live *live)
 	save_knobs(&saved);
 	sched_getaffinity(live->guard.ksmd, sizeof(saved.ksmd_cpus), &saved.ksmd_cpus);
 	saved.ksmd_nice = live_nice_get(live->guard.ksmd);
-	saved.khugepaged_nice = live_nice_get(live->guard.khugepaged);
+	live->guard.khugepaged = live_thread_find("khugepaged");
+	saved.khugepaged_nice =
+		live->guard.khugepaged ? live_nice_get(live->guard.khugepaged) : KHUGEPAGED_NICE;
 	error = start_guard(live, &saved);
 	if (error)
 		return error;
