@@ -734,12 +734,35 @@ static void random_captures_save_what_can_be_counted(void **state)
 	}
 }
 
+/* Some of 60 small pages, owned or shared with others, on any of three nodes; perhaps a huge page. */
+static void draft_anything(struct draft *d, uint64_t *chance)
+{
+	uint32_t k;
+
+	for (k = 0; k < 60; k++) {
+		struct sim_cap_page page = page_of(AT + k * PAGE, test_random_below(chance, 40));
+
+		if (test_random_below(chance, 4) == 0)
+			continue;
+		if (test_random_below(chance, 2)) {
+			page.flags &= (uint16_t)~SIM_CAP_EXCLUSIVE;
+			page.mapcount = 2;
+			page.pfn = 1 + k * 3 + test_random_below(chance, 3);
+		}
+		page.nid = (uint8_t)test_random_below(chance, 3);
+		draft_page(d, &page);
+	}
+	if (test_random_below(chance, 2))
+		draft_block(d, HUGE_AT, test_random_below(chance, 40),
+			    test_random_below(chance, 2000));
+}
+
 /* Anything may be in a capture; whatever it is, it is played, and the sums fit together. */
 static void random_worlds_can_be_played(void **state)
 {
 	const struct sim_setting slowly = { "sleep_millisecs", "1000" };
 	uint64_t seed;
-	uint32_t i, k, round;
+	uint32_t i, round;
 	struct draft d;
 
 	(void)state;
@@ -756,24 +779,7 @@ static void random_worlds_can_be_played(void **state)
 					process[i] = draft_process(&d, "p", "rd wr mg");
 				else
 					draft_pages_of(&d, process[i]);
-				for (k = 0; k < 60; k++) {
-					struct sim_cap_page page = page_of(
-						AT + k * PAGE, test_random_below(&chance, 40));
-
-					if (test_random_below(&chance, 4) == 0)
-						continue;
-					if (test_random_below(&chance, 2)) {
-						page.flags &= (uint16_t)~SIM_CAP_EXCLUSIVE;
-						page.mapcount = 2;
-						page.pfn =
-							1 + k * 3 + test_random_below(&chance, 3);
-					}
-					page.nid = (uint8_t)test_random_below(&chance, 3);
-					draft_page(&d, &page);
-				}
-				if (test_random_below(&chance, 2))
-					draft_block(&d, HUGE_AT, test_random_below(&chance, 40),
-						    test_random_below(&chance, 2000));
+				draft_anything(&d, &chance);
 				draft_done(&d);
 			}
 		}
