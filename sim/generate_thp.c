@@ -256,7 +256,9 @@ static void op_knob(struct generator *g)
 static void op_thread(struct generator *g)
 {
 	if (!g->lazy && chance(g, 2))
-		say(g, "shrink%s", chance(g, 8) ? " all" : "");
+		/* how often memory.force_empty tries a folio that is held is up to what else the
+		 * group has */
+		say(g, "shrink%s", g->pins || chance(g, 8) ? " all" : "");
 	else if (!g->always)
 		say(g, "khugepaged");
 }
