@@ -11,7 +11,7 @@
  *
  * Models: mm/khugepaged.c:hpage_collapse_scan_pmd(), __collapse_huge_page_isolate(),
  * release_pte_pages().
- * Differs: small pages have no referenced mark, which populating and locking leave on them; so
+ * Differs: pages have no referenced mark, which populating and locking leave on them; so
  * khugepaged passes over a child that has such pages and never touched one, where the kernel
  * collapses it.
  */
@@ -175,12 +175,8 @@ static enum ks_scan_result look_at_sharing(const struct ks_collapse *c, struct l
 
 static void look_at_use(const struct ks_collapse *c, struct look *look, struct ks_pte pte)
 {
-	const struct ks_folio *folio = ks_folio_of(&c->sys->frames, pte.pfn);
-	const bool used =
-		pte.bits & KS_PTE(YOUNG) || (folio && ks_folio_test(folio, KS_FOLIO_REFERENCED));
-
 	look->writable |= pte.bits & KS_PTE(WRITE);
-	look->seen.referenced += c->khugepaged && used;
+	look->seen.referenced += c->khugepaged && pte.bits & KS_PTE(YOUNG);
 }
 
 static void look_at_page(const struct ks_collapse *c, struct look *look, ks_pfn pfn)

@@ -585,8 +585,7 @@ static void make_single(struct ks_frame *frame, uint16_t flags)
 static void make_part(struct ks_env *env, struct ks_frames *frames, const struct ks_folio *old,
 		      ks_pfn head, unsigned order)
 {
-	const uint16_t kept =
-		KS_FOLIO_DIRTY | KS_FOLIO_LAZYFREE | KS_FOLIO_MLOCKED | KS_FOLIO_REFERENCED;
+	const uint16_t kept = KS_FOLIO_DIRTY | KS_FOLIO_LAZYFREE | KS_FOLIO_MLOCKED;
 
 	if (order < PART_SHIFT) {
 		for (uint32_t i = 0; i < UINT32_C(1) << order; i++)

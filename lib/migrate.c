@@ -141,8 +141,8 @@ static void copy_pages(const struct move *m)
 /* The whole folio moves into the new one. Both are held meanwhile. */
 static void move_folio(struct ks_system *sys, uint32_t id, uint32_t new_id)
 {
-	const uint16_t kept = KS_FOLIO_EXCLUSIVE | KS_FOLIO_DIRTY | KS_FOLIO_LAZYFREE |
-			      KS_FOLIO_MLOCKED | KS_FOLIO_REFERENCED;
+	const uint16_t kept =
+		KS_FOLIO_EXCLUSIVE | KS_FOLIO_DIRTY | KS_FOLIO_LAZYFREE | KS_FOLIO_MLOCKED;
 	struct ks_folio *from = ks_folio(&sys->frames, id), *to = ks_folio(&sys->frames, new_id);
 	struct move m = { sys, from->head, to->head, ks_folio_pages(from) };
 	bool queued, partial;

@@ -252,7 +252,7 @@ static long split_to(struct thpworld *t, unsigned order)
 static void smaller_folios_take_over_the_marks(void **state)
 {
 	static const enum ks_folio_flag flags[] = { KS_FOLIO_DIRTY, KS_FOLIO_LAZYFREE,
-						    KS_FOLIO_MLOCKED, KS_FOLIO_REFERENCED };
+						    KS_FOLIO_MLOCKED };
 	struct thpworld *t;
 
 	(void)state;
