@@ -11,7 +11,7 @@
  *
  * Models: mm/khugepaged.c:hpage_collapse_scan_pmd(), __collapse_huge_page_isolate(),
  * release_pte_pages().
- * Differs: pages have no referenced mark, which populating and locking leave on them; so
+ * Differs: other pages have no referenced mark, which populating and locking leave on them; so
  * khugepaged passes over a child that has such pages and never touched one, where the kernel
  * collapses it.
  */
@@ -173,10 +173,14 @@ static enum ks_scan_result look_at_sharing(const struct ks_collapse *c, struct l
 		       : ks_collapse_exceed(c, look->order, KS_SCAN_EXCEED_SHARED_PTE);
 }
 
+/* A page that became a KSM page was marked as accessed by that. */
 static void look_at_use(const struct ks_collapse *c, struct look *look, struct ks_pte pte)
 {
+	const struct ks_frame *frame = ks_frame(&c->sys->frames, pte.pfn);
+	const bool used = pte.bits & KS_PTE(YOUNG) || ks_frame_test(frame, KS_FRAME_KSM);
+
 	look->writable |= pte.bits & KS_PTE(WRITE);
-	look->seen.referenced += c->khugepaged && pte.bits & KS_PTE(YOUNG);
+	look->seen.referenced += c->khugepaged && used;
 }
 
 static void look_at_page(const struct ks_collapse *c, struct look *look, ks_pfn pfn)
