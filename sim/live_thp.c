@@ -366,19 +366,27 @@ static bool held_folio(struct live *live, const struct live_pin *pin, uint64_t *
 	return *order != 0;
 }
 
+/* The page of a pin is mapped there no more, so that nobody can say what folio it was of. */
+static bool is_lost(struct live *live, const struct live_pin *pin)
+{
+	return live->processes[pin->process].alive && !live_pages_look(live, pin->process) &&
+	       !live_page_find(&live->processes[pin->process], pin->vaddr);
+}
+
 /* How often drop_caches goes round depends on what else it drops: folios that are held, which the
  * shrinker tries again and again, are one failure each. */
 static void count_held(struct live *live)
 {
 	struct live_vmstat *v = &live->vmstat;
 	uint64_t head, other;
-	unsigned order, same;
+	unsigned order, same, lost = 0;
 	size_t i, j;
 
 	live_pages_forget(live);
 	memset(v->most_failed, 0, sizeof(v->most_failed));
 	v->has_most_failed = true;
 	for (i = 0; i < live->nr_pins; i++) {
+		lost += is_lost(live, &live->pins[i]);
 		if (!held_folio(live, &live->pins[i], &head, &order))
 			continue;
 		for (j = 0; j < i; j++)
@@ -387,6 +395,8 @@ static void count_held(struct live *live)
 		if (j == i)
 			v->most_failed[order]++;
 	}
+	for (order = 0; order < KSMSIM_ORDERS; order++)
+		v->most_failed[order] += lost;
 }
 
 int live_shrink(struct live *live, const struct sim_op *op, int64_t *result)
