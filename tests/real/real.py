@@ -11,13 +11,15 @@ not, 2 usage, 77 nothing could run here (no root, no KSM, KSM in use); reasons a
 
 The kernel is borrowed: the lock of the other live tests is held, nobody else may use KSM, and
 every knob is put back whatever happens. Programs that are missing are installed with apt-get
-when --install is given; otherwise their workloads are skipped.
+when --install is given; otherwise their workloads are skipped. The guests of `qemu` boot the
+newest kernel of /boot, or with --install one that is downloaded and unpacked, not installed.
 """
 
 import fcntl
 import json
 import os
 import pathlib
+import platform
 import shutil
 import signal
 import subprocess
@@ -29,9 +31,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 KSM = pathlib.Path("/sys/kernel/mm/ksm")
 LOCK = "/run/lock/ksmsim.lock"
 LOCK_WAIT_S = 300
-SETTLE_S = 45
+SETTLE_S = 120
+BOOT_S = 120
 TOLERANCE = 0.01
 
+KHUGEPAGED_SLEEP = "../transparent_hugepage/khugepaged/scan_sleep_millisecs"
 KNOBS = {  # advisor first: it owns pages_to_scan
     "advisor_mode": "none",
     "sleep_millisecs": "2",
@@ -40,6 +44,7 @@ KNOBS = {  # advisor first: it owns pages_to_scan
     "use_zero_pages": "1",
     "merge_across_nodes": "1",
     "max_page_sharing": "256",
+    KHUGEPAGED_SLEEP: "3600000",  # an estimate knows no khugepaged: it would undo splits
 }
 
 
@@ -190,6 +195,93 @@ def redis_different(launch, install):
     return redis(launch, ["a", "b", "c"])
 
 
+INIT = """#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /tmp
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+/bin/busybox echo ready
+exec /bin/busybox sleep 1000000
+"""
+
+
+def initramfs(directory):
+    """A root with nothing but a static busybox, and with INIT."""
+    root = os.path.join(directory, "root")
+    os.makedirs(os.path.join(root, "bin"), exist_ok=True)
+    shutil.copy(shutil.which("busybox"), os.path.join(root, "bin/busybox"))
+    init = pathlib.Path(root, "init")
+    init.write_text(INIT)
+    init.chmod(0o755)
+    if subprocess.run(["chroot", root, "/bin/busybox", "true"], stderr=subprocess.DEVNULL,
+                      check=False).returncode:
+        raise Skip("busybox is not static (package busybox-static)")
+    archive = subprocess.run(["busybox", "cpio", "-o", "-H", "newc"], cwd=root, check=True,
+                             input=b"bin\nbin/busybox\ninit\n", stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL).stdout
+    pathlib.Path(directory, "initramfs").write_bytes(archive)
+
+
+def download_kernel(directory):
+    """linux-image-cloud-amd64 depends on the package of the newest version, which has the image."""
+    depends = subprocess.run(["apt-cache", "depends", "linux-image-cloud-amd64"], check=False,
+                             capture_output=True, text=True).stdout
+    for package in [line.split()[-1] for line in depends.splitlines() if "Depends: linux-image" in line]:
+        subprocess.run(["apt-get", "download", package], cwd=directory, check=False,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for file in pathlib.Path(directory).glob(f"{package}_*.deb"):
+            subprocess.run(["dpkg-deb", "-x", file, os.path.join(directory, "kernel")], check=False)
+
+
+def guest_files(directory, install):
+    """What guests boot: leaves `initramfs` and `vmlinuz` in the directory."""
+    if platform.machine() != "x86_64":
+        raise Skip("the guests are x86-64")
+    need("qemu-system-x86_64", "qemu-system-x86", install)
+    need("busybox", "busybox-static", install)
+    initramfs(directory)
+    boot = pathlib.Path("/boot")
+    if install:
+        download_kernel(directory)
+        boot = pathlib.Path(directory, "kernel/boot")
+    kernels = sorted(boot.glob("vmlinuz-*"), key=lambda path: path.stat().st_mtime)
+    if not kernels:
+        raise Skip("there is no kernel for the guests (--install downloads linux-image-cloud-amd64)")
+    shutil.copy(kernels[-1], os.path.join(directory, "vmlinuz"))
+
+
+def wait_booted(processes):
+    begin = time.monotonic()
+    for process in processes:
+        serial = pathlib.Path(process.directory, "serial")
+        while not serial.exists() or b"ready" not in serial.read_bytes().split():
+            if process.poll() is not None or time.monotonic() > begin + BOOT_S:
+                raise Skip("a guest did not come up")
+            time.sleep(0.1)
+    print(f"\n{len(processes)} guests were up after {time.monotonic() - begin:.1f} s")
+
+
+def qemu(launch, install):
+    """Emulated, not KVM: the same anywhere, and code that QEMU makes is memory as well."""
+    files = os.path.dirname(launch)
+    processes = []
+    try:
+        for _ in range(3):
+            directory = tempfile.mkdtemp(prefix="ksmsim-qemu-")
+            process = spawn(launch, ["qemu-system-x86_64", "-machine", "pc,accel=tcg,mem-merge=off",
+                                     "-m", "128", "-nodefaults", "-display", "none", "-no-reboot",
+                                     "-serial", "file:" + os.path.join(directory, "serial"),
+                                     "-kernel", os.path.join(files, "vmlinuz"),
+                                     "-initrd", os.path.join(files, "initramfs"),
+                                     "-append", "console=ttyS0 quiet panic=-1"])
+            process.directory = directory
+            processes.append(process)
+        wait_booted(processes)
+    except BaseException:
+        end_all(processes)
+        raise
+    return processes
+
+
 WORKLOADS = {
     "python-same": python_same,
     "python-random": python_random,
@@ -198,6 +290,7 @@ WORKLOADS = {
     "redis-same": redis_same,
     "redis-different": redis_different,
     "node": node,
+    "qemu": qemu,
 }
 
 
@@ -311,7 +404,7 @@ def let_ksmd_run():
             write("run", "0")
             return
     write("run", "0")
-    raise Skip(f"ksmd did not come to rest in {SETTLE_S} s")
+    raise Skip(f"ksmd did not come to rest in {SETTLE_S} s ({number('full_scans') - begin} full scans)")
 
 
 # ---- one workload ----
@@ -355,6 +448,8 @@ def end_all(processes):
 def compare(program, name, start, directory, install):
     if name.startswith("redis"):
         need("redis-server", "redis-server", install)
+    if name == "qemu":
+        guest_files(directory, install)
     launch = os.path.join(directory, "launch")
     processes = []
     with Borrowed():
