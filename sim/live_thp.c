@@ -366,7 +366,8 @@ static bool held_folio(struct live *live, const struct live_pin *pin, uint64_t *
 	return *order != 0;
 }
 
-/* The page of a pin is mapped there no more, so that nobody can say what folio it was of. */
+/* The page of a pin is mapped there no more, so that nobody can say what folio it was of: all of
+ * these together are taken for one. */
 static bool is_lost(struct live *live, const struct live_pin *pin)
 {
 	return live->processes[pin->process].alive && !live_pages_look(live, pin->process) &&
@@ -379,14 +380,15 @@ static void count_held(struct live *live)
 {
 	struct live_vmstat *v = &live->vmstat;
 	uint64_t head, other;
-	unsigned order, same, lost = 0;
+	unsigned order, same;
+	bool lost = false;
 	size_t i, j;
 
 	live_pages_forget(live);
 	memset(v->most_failed, 0, sizeof(v->most_failed));
 	v->has_most_failed = true;
 	for (i = 0; i < live->nr_pins; i++) {
-		lost += is_lost(live, &live->pins[i]);
+		lost = lost || is_lost(live, &live->pins[i]);
 		if (!held_folio(live, &live->pins[i], &head, &order))
 			continue;
 		for (j = 0; j < i; j++)
