@@ -255,10 +255,9 @@ static void op_knob(struct generator *g)
 
 static void op_thread(struct generator *g)
 {
-	if (!g->lazy && chance(g, 2))
-		/* how often memory.force_empty tries a folio that is held is up to what else the
-		 * group has */
-		say(g, "shrink%s", g->pins || chance(g, 8) ? " all" : "");
+	/* how often the kernel tries a folio that is held is up to what else there is to reclaim */
+	if (!g->lazy && !g->pins && chance(g, 2))
+		say(g, "shrink%s", chance(g, 8) ? " all" : "");
 	else if (!g->always)
 		say(g, "khugepaged");
 }
