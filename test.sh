@@ -1,6 +1,6 @@
 #!/bin/bash
-# test.sh: set up, build and test everything. Works from any directory; about seven
-# minutes on two cores. Ends with one line `N passed, N failed`; exit status 0
+# test.sh: set up, build and test everything. Works from any directory; about a quarter
+# of an hour on two cores. Ends with one line `N passed, N failed`; exit status 0
 # only if nothing failed.
 #
 # KSMSIM_FUZZ_SECONDS   time for all fuzz targets together (default 40)
