@@ -113,33 +113,14 @@ static void copy_contents(const struct ks_collapse *c, unsigned first, unsigned 
 	}
 }
 
-/* Entries from @slot on, before @behind, that map the following pages of the same folio. */
-static unsigned run_of(const struct ks_collapse *c, unsigned slot, unsigned behind)
-{
-	const ks_pfn pfn = ks_leaf_get(c->leaf, slot).pfn;
-	const uint32_t id = ks_folio_id(&c->sys->frames, pfn);
-	unsigned nr = 1;
-
-	if (!ks_collapse_has(c, KS_FEAT_collapse_unmap_batched))
-		return 1;
-	while (slot + nr < behind) {
-		const struct ks_pte next = ks_leaf_get(c->leaf, slot + nr);
-
-		if (!ks_pte_is_anon(next) || next.pfn != pfn + nr ||
-		    ks_folio_id(&c->sys->frames, next.pfn) != id)
-			break;
-		nr++;
-	}
-	return nr;
-}
-
 /* The old mappings go. Returns: entries. */
 static unsigned drop_entries(const struct ks_collapse *c, unsigned slot, unsigned behind)
 {
 	struct ks_system *sys = c->sys;
 	const struct ks_pte pte = ks_leaf_get(c->leaf, slot);
 	const bool large = ks_pte_is_anon(pte) && ks_pfn_is_large(&sys->frames, pte.pfn);
-	const unsigned nr = large ? run_of(c, slot, behind) : 1;
+	const bool batched = large && ks_collapse_has(c, KS_FEAT_collapse_unmap_batched);
+	const unsigned nr = batched ? ks_folio_run(sys, c->leaf, slot, behind - 1) : 1;
 
 	for (unsigned i = 0; i < nr; i++)
 		ks_pte_set(sys->env, &sys->tables, &c->mm->pt, c->vpn + slot + i,

@@ -143,24 +143,6 @@ static bool split_part(const struct part *p, const struct ks_leaf *leaf)
 	       split_folio(p, leaf->pmd.pfn);
 }
 
-/* How many of the pages from @slot on are one large folio, neighbours in entries and folio. */
-static uint32_t run_of(const struct part *p, const struct ks_walk *walk, unsigned slot,
-		       struct ks_pte pte)
-{
-	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
-	const struct ks_folio *folio = ks_folio_of(&p->sys->frames, pte.pfn);
-	uint32_t nr = 1;
-
-	while (slot + nr <= walk->last && pte.pfn + nr < folio->head + ks_folio_pages(folio)) {
-		const struct ks_pte next = ks_leaf_get(leaf, slot + nr);
-
-		if (!ks_pte_is_anon(next) || next.pfn != pte.pfn + nr)
-			break;
-		nr++;
-	}
-	return nr;
-}
-
 enum fate {
 	FOLIO_WHOLE, /* the entries map all of it */
 	FOLIO_LEFT,  /* they do not, and it was left as it is */
@@ -175,7 +157,8 @@ static enum fate settle_folio(const struct part *p, const struct ks_walk *walk, 
 	const struct ks_pte pte = ks_leaf_get(ks_leaf(walk->tables, walk->leaf), slot);
 	const bool batched = p->sys->env->feature[KS_FEAT_zap_batched];
 
-	*nr = batched ? run_of(p, walk, slot, pte) : walk->last - slot + 1;
+	*nr = batched ? ks_folio_run(p->sys, ks_leaf(walk->tables, walk->leaf), slot, walk->last)
+		      : walk->last - slot + 1;
 	if (batched && *nr == ks_folio_pages(ks_folio_of(&p->sys->frames, pte.pfn)))
 		return FOLIO_WHOLE;
 	if (ks_page_maybe_shared(p->sys->env, &p->sys->frames, pte.pfn) || !split_folio(p, pte.pfn))

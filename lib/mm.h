@@ -268,6 +268,10 @@ void ks_zap_vmas(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64
 static inline void ks_page_unmap(struct ks_system *sys, struct ks_mm *mm, ks_pfn pfn);
 /* One KSM zero page entry of @mm goes: both zero page figures fall. */
 void ks_zero_page_unmapped(struct ks_system *sys, struct ks_mm *mm);
+/* How many entries from @slot to @last map neighbouring pages of the large folio that @slot maps a
+ * page of: mm/internal.h:folio_pte_batch(). */
+uint32_t ks_folio_run(const struct ks_system *sys, const struct ks_leaf *leaf, unsigned slot,
+		      unsigned last);
 /* What @pte stood for loses this one mapping or swap reference: counts and references, after the
  * entry itself was cleared or replaced. */
 void ks_pte_gone(struct ks_system *sys, struct ks_mm *mm, struct ks_pte pte);

@@ -48,18 +48,18 @@ static void zap_entry(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, str
 		ks_cost(sys->env, KS_COST_zap);
 }
 
-/* How many entries from @slot to @last map the pages that follow in the same large folio. */
-static uint32_t run_of(const struct ks_system *sys, const struct ks_leaf *leaf, unsigned slot,
-		       unsigned last, struct ks_pte pte)
+uint32_t ks_folio_run(const struct ks_system *sys, const struct ks_leaf *leaf, unsigned slot,
+		      unsigned last)
 {
-	const struct ks_folio *folio = ks_folio_of(&sys->frames, pte.pfn);
+	const struct ks_pte first = ks_leaf_get(leaf, slot);
+	const struct ks_folio *folio = ks_folio_of(&sys->frames, first.pfn);
 	const ks_pfn behind = folio->head + ks_folio_pages(folio);
 	uint32_t nr = 1;
 
-	while (slot + nr <= last && pte.pfn + nr < behind) {
+	while (slot + nr <= last && first.pfn + nr < behind) {
 		const struct ks_pte next = ks_leaf_get(leaf, slot + nr);
 
-		if (!ks_pte_is_anon(next) || next.pfn != pte.pfn + nr)
+		if (!ks_pte_is_anon(next) || next.pfn != first.pfn + nr)
 			break;
 		nr++;
 	}
@@ -72,7 +72,7 @@ static uint32_t zap_run(struct ks_system *sys, struct ks_mm *mm, const struct ks
 {
 	const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk->leaf);
 	const uint32_t nr = sys->env->feature[KS_FEAT_zap_batched]
-				    ? run_of(sys, leaf, slot, walk->last, pte)
+				    ? ks_folio_run(sys, leaf, slot, walk->last)
 				    : 1;
 
 	for (uint32_t i = 0; i < nr; i++)
