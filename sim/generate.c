@@ -65,9 +65,12 @@ static uint64_t any_address(struct gen *g)
 /* The same, or some part of the window, whatever is there. */
 static const char *any_stretch(struct gen *g, const struct gen_region *region, char buf[48])
 {
+	unsigned pages;
+
 	if (!g->window || !gen_chance(g, 3))
 		return any_range(g, region, buf);
-	snprintf(buf, 48, "@0x%" PRIx64 ":%u", any_address(g), 1 + gen_below(g, 16));
+	pages = 1 + gen_below(g, 16);
+	snprintf(buf, 48, "@0x%" PRIx64 ":%u", any_address(g), pages);
 	return buf;
 }
 
@@ -123,9 +126,11 @@ static void op_mmap(struct gen *g)
 	if (process->nr == base_kind.regions)
 		return;
 	name = gen_new_region(g, process, pages, false);
-	if (g->window && gen_chance(g, 2))
-		snprintf(place, sizeof(place), " at=0x%" PRIx64 "%s", any_address(g),
-			 gen_chance(g, 3) ? "" : " fixed");
+	if (g->window && gen_chance(g, 2)) {
+		const char *fixed = gen_chance(g, 3) ? "" : " fixed";
+
+		snprintf(place, sizeof(place), " at=0x%" PRIx64 "%s", any_address(g), fixed);
+	}
 	gen_say(g, "mmap P%u r%u %u%s%s", p, name, pages, place,
 		plain ? "" : flags[gen_below(g, g->locked ? nr_flags : nr_flags - 1)]);
 	if (!gen_chance(g, 5))
@@ -177,8 +182,9 @@ static void op_brk(struct gen *g)
 static void op_prctl(struct gen *g)
 {
 	static const char *const words[] = { "on", "on", "off", "get" };
+	const char *word = GEN_ANY(g, words);
 
-	gen_say(g, "prctl P%u %s", gen_any_process(g), words[gen_below(g, 4)]);
+	gen_say(g, "prctl P%u %s", gen_any_process(g), word);
 }
 
 static void op_knob(struct gen *g)
@@ -201,7 +207,7 @@ static void op_knob(struct gen *g)
 		"ksm max_page_sharing 1",
 	};
 
-	gen_say(g, "%s", lines[gen_below(g, sizeof(lines) / sizeof(*lines))]);
+	gen_say(g, "%s", GEN_ANY(g, lines));
 }
 
 /* run=2 and back: the tool wakes ksmd only while nobody has written run. */
@@ -285,10 +291,10 @@ static void op_madvise(struct gen *g, unsigned p, const struct gen_region *regio
 		"DONTFORK",    "DOFORK",	"WIPEONFORK",	  "KEEPONFORK", "POPULATE_READ",
 		"DONTDUMP",    "POPULATE_READ", "POPULATE_WRITE", "NOHUGEPAGE", "DODUMP",
 	};
+	const char *advice = GEN_ANY(g, advices);
 	char range[48];
 
-	gen_say(g, "madvise P%u %s %s", p, any_stretch(g, region, range),
-		advices[gen_below(g, sizeof(advices) / sizeof(*advices))]);
+	gen_say(g, "madvise P%u %s %s", p, any_stretch(g, region, range), advice);
 }
 
 /* A stretch of the window can be any region's. */
@@ -316,9 +322,10 @@ static void op_lock(struct gen *g, unsigned p, const struct gen_region *region)
 {
 	char range[48];
 
-	if (g->locked)
-		gen_say(g, "%s P%u %s", gen_chance(g, 2) ? "mlock" : "munlock", p,
-			any_stretch(g, region, range));
+	if (!g->locked)
+		return;
+	any_stretch(g, region, range);
+	gen_say(g, "%s P%u %s", gen_chance(g, 2) ? "mlock" : "munlock", p, range);
 }
 
 static void op_pin(struct gen *g, unsigned p, const struct gen_region *region)
@@ -326,24 +333,29 @@ static void op_pin(struct gen *g, unsigned p, const struct gen_region *region)
 	static const char *const hows[] = { "get", "get", "write", "write", "held" };
 	char range[48], name[16];
 
-	if (gen_chance(g, 2))
+	const char *how;
+
+	if (gen_chance(g, 2)) {
 		gen_say(g, "unpin P%u %s", p, any_range(g, region, range));
-	else
-		gen_say(g, "pin P%u %s+%u %s", p, name_of(region, name),
-			gen_below(g, region->pages), hows[gen_below(g, region->hidden ? 4 : 5)]);
+		return;
+	}
+	how = hows[gen_below(g, region->hidden ? 4 : 5)];
+	gen_say(g, "pin P%u %s+%u %s", p, name_of(region, name), gen_below(g, region->pages), how);
 }
 
 static void op_poke(struct gen *g, unsigned p, const struct gen_region *region)
 {
+	const unsigned value = gen_below(g, 3);
+	const unsigned offset = gen_chance(g, 2) ? 4095 : gen_below(g, 8);
 	char range[48];
 
-	gen_say(g, "poke P%u %s %u %u", p, any_range(g, region, range),
-		gen_chance(g, 2) ? 4095 : gen_below(g, 8), gen_below(g, 3));
+	gen_say(g, "poke P%u %s %u %u", p, any_range(g, region, range), offset, value);
 }
 
 static void op_look(struct gen *g, unsigned p, const struct gen_region *region)
 {
-	char range[48], content[48];
+	char range[48], buf[48];
+	const char *content;
 
 	switch (gen_below(g, 3)) {
 	case 0:
@@ -353,17 +365,18 @@ static void op_look(struct gen *g, unsigned p, const struct gen_region *region)
 		gen_say(g, "touch P%u %s", p, any_range(g, region, range));
 		break;
 	default:
-		gen_say(g, "check P%u %s %s", p, any_range(g, region, range),
-			any_content(g, content));
+		content = any_content(g, buf);
+		gen_say(g, "check P%u %s %s", p, any_range(g, region, range), content);
 		break;
 	}
 }
 
 static void op_fill(struct gen *g, unsigned p, const struct gen_region *region)
 {
-	char range[48], content[48];
+	char range[48], buf[48];
+	const char *content = any_content(g, buf);
 
-	gen_say(g, "fill P%u %s %s", p, any_range(g, region, range), any_content(g, content));
+	gen_say(g, "fill P%u %s %s", p, any_range(g, region, range), content);
 }
 
 /* ---- one after the other ---- */

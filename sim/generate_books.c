@@ -3,7 +3,9 @@
  *
  * The books hold what was asked for, not what came of it: a region stands in them
  * whether or not the kernel made it. Everything comes from the seed, and every draw
- * moves the ones after it: leaving one out changes what all seeds mean.
+ * moves the ones after it: leaving one out changes what all seeds mean. So there is
+ * never more than one draw among the arguments of a call, whose order is the
+ * compiler's.
  */
 #include <stdarg.h>
 #include <stdio.h>

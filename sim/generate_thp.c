@@ -54,10 +54,12 @@ static const char *any_range(struct gen *g, const struct gen_region *region, cha
 static const char *any_content(struct gen *g, char buf[32])
 {
 	static const char *const kinds[] = { "tag", "seeds", "seeds", "tags", "last" };
+	unsigned number;
 
 	if (gen_chance(g, 4))
 		return "zero";
-	snprintf(buf, 32, "%s:%u", GEN_ANY(g, kinds), 1 + gen_below(g, g->contents));
+	number = 1 + gen_below(g, g->contents);
+	snprintf(buf, 32, "%s:%u", GEN_ANY(g, kinds), number);
 	return buf;
 }
 
@@ -140,9 +142,12 @@ static void op_knob(struct gen *g)
 	static const char *const sizes[] = { "16", "32", "64", "128", "256", "512", "1024" };
 	static const char *const words[] = { "madvise", "madvise", "inherit", "never" };
 
-	if (g->sizes && gen_chance(g, 2))
-		gen_say(g, "thp hugepages-%skB/enabled %s", GEN_ANY(g, sizes), GEN_ANY(g, words));
-	else if (g->sizes && gen_chance(g, 4))
+	const char *word;
+
+	if (g->sizes && gen_chance(g, 2)) {
+		word = GEN_ANY(g, words);
+		gen_say(g, "thp hugepages-%skB/enabled %s", GEN_ANY(g, sizes), word);
+	} else if (g->sizes && gen_chance(g, 4))
 		gen_say(g, "thp hugepages-2048kB/enabled %s", GEN_ANY(g, words));
 	else
 		gen_say(g, "thp %s", GEN_ANY(g, knobs));
@@ -177,8 +182,9 @@ static void op_ksm(struct gen *g)
 static void op_prctl(struct gen *g)
 {
 	static const char *const words[] = { "off", "off", "all", "except_advised" };
+	const char *word = GEN_ANY(g, words);
 
-	gen_say(g, "thpdisable P%u %s", gen_any_process(g), GEN_ANY(g, words));
+	gen_say(g, "thpdisable P%u %s", gen_any_process(g), word);
 }
 
 /* ---- memory ---- */
@@ -215,21 +221,24 @@ static void op_protect(struct gen *g, unsigned p, const struct gen_region *regio
 
 static void op_hold(struct gen *g, unsigned p, const struct gen_region *region)
 {
+	const char *how;
 	char range[48];
 
-	if (g->locked && gen_chance(g, 2))
-		gen_say(g, "%s P%u %s", gen_chance(g, 2) ? "mlock" : "munlock", p,
-			any_range(g, region, range));
-	else if (g->pins && gen_chance(g, 2))
-		gen_say(g, "pin P%u r%u+%u %s", p, region->name, gen_below(g, region->pages),
-			gen_chance(g, 2) ? "get" : "write");
-	else if (g->pins)
+	if (g->locked && gen_chance(g, 2)) {
+		any_range(g, region, range);
+		how = gen_chance(g, 2) ? "mlock" : "munlock";
+		gen_say(g, "%s P%u %s", how, p, range);
+	} else if (g->pins && gen_chance(g, 2)) {
+		how = gen_chance(g, 2) ? "get" : "write";
+		gen_say(g, "pin P%u r%u+%u %s", p, region->name, gen_below(g, region->pages), how);
+	} else if (g->pins)
 		gen_say(g, "unpin P%u r%u", p, region->name);
 }
 
 static void op_access(struct gen *g, unsigned p, const struct gen_region *region)
 {
 	char range[48], content[32];
+	unsigned value;
 
 	any_range(g, region, range);
 	switch (gen_below(g, 8)) {
@@ -241,8 +250,8 @@ static void op_access(struct gen *g, unsigned p, const struct gen_region *region
 		gen_say(g, "touch P%u %s", p, range);
 		break;
 	case 3:
-		gen_say(g, "poke P%u %s %u %u", p, range, gen_chance(g, 2) ? 4095 : 0,
-			gen_below(g, 3));
+		value = gen_below(g, 3);
+		gen_say(g, "poke P%u %s %u %u", p, range, gen_chance(g, 2) ? 4095 : 0, value);
 		break;
 	default:
 		gen_say(g, "fill P%u %s %s", p, range, any_content(g, content));
