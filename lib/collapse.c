@@ -171,7 +171,6 @@ static void map_ptes(const struct ks_collapse *c, uint64_t vpn, ks_pfn head, uin
 static void replace(const struct ks_collapse *c, unsigned first, unsigned order, ks_pfn head)
 {
 	struct ks_system *sys = c->sys;
-	const bool locked = c->vma->flags & KS_VM_LOCKED;
 	const uint32_t id = ks_folio_id(&sys->frames, head);
 	struct ks_folio *folio = ks_folio(&sys->frames, id);
 	unsigned slot = first;
@@ -182,12 +181,11 @@ static void replace(const struct ks_collapse *c, unsigned first, unsigned order,
 	folio->root = c->vma->anon_root;
 	folio->index = c->vma->pgoff + (c->vpn + first - c->vma->start);
 	ks_folio_flag(folio, KS_FOLIO_LAZYFREE, c->vma->flags & KS_VM_DROPPABLE);
-	ks_folio_flag(folio, KS_FOLIO_MLOCKED, locked);
 	if (order == ks_collapse_pmd_order(c))
 		map_pmd(c, id);
 	else
 		map_ptes(c, c->vpn + first, head, 1u << order);
-	ks_lru_add_large(sys->env, &sys->frames, locked);
+	ks_lru_add_large(sys->env, &sys->frames, head, c->vma->flags & KS_VM_LOCKED);
 }
 
 static enum ks_scan_result fill_folio(struct ks_collapse *c, unsigned first, unsigned order,

@@ -313,7 +313,7 @@ static enum ks_scan_result isolate_entry(const struct ks_collapse *c, struct loo
 static void put_back(const struct ks_collapse *c, unsigned first, unsigned behind)
 {
 	struct ks_frames *frames = &c->sys->frames;
-	bool large = false;
+	ks_pfn large = KS_PFN_NONE;
 
 	for (unsigned slot = behind; slot-- > first;) {
 		const struct ks_pte pte = ks_leaf_get(c->leaf, slot);
@@ -321,12 +321,12 @@ static void put_back(const struct ks_collapse *c, unsigned first, unsigned behin
 		if (ks_pte_is_hole(pte))
 			continue;
 		if (ks_pfn_is_large(frames, pte.pfn))
-			large = true;
+			large = pte.pfn;
 		else
 			ks_lru_putback(c->sys->env, frames, pte.pfn);
 	}
 	if (large)
-		ks_lru_add_large(c->sys->env, frames, false);
+		ks_lru_add_large(c->sys->env, frames, large, false);
 }
 
 enum ks_scan_result ks_collapse_isolate(const struct ks_collapse *c, unsigned first, unsigned order)

@@ -18,7 +18,7 @@
  * mm/huge_memory.c:deferred_split_folio(), __split_unmapped_folio().
  * Differs: memory is not a buddy system: see ks_folio_alloc().
  */
-#include "folio.h"
+#include "lru.h"
 
 #define ONE_MAP (UINT32_C(1) << KS_FRAME_FLAG_BITS)
 #define KS_BLOCK_QUARANTINE 256u
@@ -288,6 +288,7 @@ static void forget(struct ks_env *env, struct ks_frames *frames, uint32_t id)
 {
 	struct ks_folio *folio = ks_folio(frames, id);
 
+	ks_lru_forget(frames, folio->head);
 	ks_folio_dequeue(frames, id);
 	if (ks_folio_test(folio, KS_FOLIO_PARTIAL))
 		ks_mthp(env, KSMSIM_MTHP_nr_anon_partially_mapped, folio->order, -1);
@@ -585,7 +586,7 @@ static void make_single(struct ks_frame *frame, uint16_t flags)
 static void make_part(struct ks_env *env, struct ks_frames *frames, const struct ks_folio *old,
 		      ks_pfn head, unsigned order)
 {
-	const uint16_t kept = KS_FOLIO_DIRTY | KS_FOLIO_LAZYFREE | KS_FOLIO_MLOCKED;
+	const uint16_t kept = KS_FOLIO_DIRTY | KS_FOLIO_LAZYFREE;
 
 	if (order < PART_SHIFT) {
 		for (uint32_t i = 0; i < UINT32_C(1) << order; i++)
@@ -620,10 +621,24 @@ static void make_halves(struct ks_env *env, struct ks_frames *frames, const stru
 	make_part(env, frames, old, head, order);
 }
 
+/* The first part keeps the mlock_count, the others begin anew: lru_add_split_folio(). */
+static void lock_parts(struct ks_env *env, struct ks_frames *frames, ks_pfn head, uint32_t nr,
+		       struct ks_lru_lock lock)
+{
+	for (uint32_t i = 0; i < nr;) {
+		const struct ks_folio *part = ks_folio_of(frames, head + i);
+
+		ks_lru_set_lock(env, frames, head + i, lock);
+		lock.count = 0;
+		i += part ? ks_folio_pages(part) : 1;
+	}
+}
+
 void ks_folio_break(struct ks_env *env, struct ks_frames *frames, uint32_t id, ks_pfn at,
 		    uint32_t held, unsigned order, bool uniform)
 {
 	const struct ks_folio old = *ks_folio(frames, id);
+	const struct ks_lru_lock lock = ks_lru_lock_of(frames, old.head);
 
 	KS_ASSERT(env, !old.maps && !old.pins && old.gets == held);
 	KS_ASSERT(env, order < old.order && order != 1);
@@ -633,6 +648,8 @@ void ks_folio_break(struct ks_env *env, struct ks_frames *frames, uint32_t id, k
 		make_halves(env, frames, &old, at, order);
 	for (uint32_t i = 0; uniform && i < ks_folio_pages(&old); i += UINT32_C(1) << order)
 		make_part(env, frames, &old, old.head + i, order);
+	if (lock.mlocked || lock.unevictable)
+		lock_parts(env, frames, old.head, ks_folio_pages(&old), lock);
 	ks_frame_hold(env, frames, at, held, 0);
 }
 

@@ -34,6 +34,7 @@ enum ks_folio_flag {
 	KS_FOLIO_SHARED = 16,  /* folio_maybe_mapped_shared() with mm ids */
 	KS_FOLIO_PARTIAL = 32, /* partially mapped; stays until a split */
 	KS_FOLIO_QUEUED = 64,  /* on the deferred split queue */
+	KS_FOLIO_UNEVICTABLE = 128,
 };
 
 struct ks_folio {

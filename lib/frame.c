@@ -1,31 +1,14 @@
 /*
- * frame.c - floor 2: frames, their references, and the LRU batches.
+ * frame.c - floor 2: frames and their references.
  *
  * A frame is in use while it has a reference; with the last one it goes to the
  * tail of its node's free list, and its pfn is not handed out again before
  * KS_FRAME_QUARANTINE others are waiting too. The zero page is a frame without
  * counts: mapping and unmapping it does nothing.
  *
- * Batches hold one reference for each of their entries:
- *
- *	add		new frames
- *	mlock		frames that a locked VMA begins or ceases to map, and its new ones
- *	lazyfree	frames given MADV_FREE
- *
- * A full one is drained alone, as the kernel drains a folio_batch; all other
- * draining is of all three. Frames that nobody maps any more are freed by that.
- *
- * What could surprise: KSM cannot merge a page that waits in a batch, nor is the
- * node of a KSM page stale as long; so memory that was locked behaves otherwise.
- * With the knob lru_drain off nothing leaves the batches but through
- * ks_lru_drain(), so they grow without bound (lru_more).
- *
- * Models: mm/swap.c:folio_add_lru(), folio_mark_lazyfree(), lru_add_drain();
- * mm/mlock.c:mlock_folio(), munlock_folio(); mm/gup.c:try_grab_folio().
- * Differs: the batch of pages to activate is missing, which holds new KSM pages
- * that were populated, not written first; files fill no place in the mlock batch.
+ * Models: mm/gup.c:try_grab_folio(); mm/page_alloc.c as far as a pfn is a name.
  */
-#include "folio.h"
+#include "lru.h"
 
 #include <string.h>
 
@@ -33,9 +16,6 @@
 #define REF_FLAGS (KS_FRAME_LRU_BATCH | KS_FRAME_EXTRA | KS_FRAME_SWAPCACHE)
 #define ONE_MAP (UINT32_C(1) << KS_FRAME_FLAG_BITS)
 #define REFS_MAX INT32_MAX
-
-/* What happens to a frame in the mlock batch when it is drained. */
-enum batch_entry { MLOCK, MLOCK_NEW, MUNLOCK };
 
 static uint32_t idx_of(const struct ks_frames *frames, ks_pfn pfn)
 {
@@ -94,6 +74,7 @@ void ks_frames_destroy(struct ks_env *env, struct ks_frames *frames)
 	ks_pool_destroy(env, &frames->block_parts);
 	ks_pool_destroy(env, &frames->folios);
 	ks_map_destroy(env, &frames->extra);
+	ks_map_destroy(env, &frames->mlock_counts);
 	ks_free(env, frames->lru_more);
 	ks_free(env, frames->mlock.list);
 	ks_free(env, frames->lazyfree.list);
@@ -146,6 +127,7 @@ static void free_frame(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 
 	if (ks_frame_test(frame, KS_FRAME_KSM) && frames->ksm_freed)
 		frames->ksm_freed(frames->self, pfn);
+	ks_lru_forget(frames, pfn);
 	ks_content_put(env, frames->contents, frame->cid);
 	*frame = (struct ks_frame){ .cid = 0 };
 	if (pfn & frames->block_bit) {
@@ -174,192 +156,6 @@ bool ks_frames_have_room(const struct ks_env *env, const struct ks_frames *frame
 	return !env->knob.memory_pages || frames->nr_used + pages <= env->knob.memory_pages;
 }
 
-/* ---- the LRU batches ---- */
-
-static void drain_one(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
-{
-	struct ks_frame *frame = ks_frame(frames, pfn);
-
-	ks_frame_flag(frame, KS_FRAME_LRU_BATCH, false);
-	if (has_no_refs(frame))
-		free_frame(env, frames, pfn);
-}
-
-static void drain_added(struct ks_env *env, struct ks_frames *frames)
-{
-	for (uint32_t i = 0; i < frames->nr_lru_batch; i++)
-		drain_one(env, frames, frames->lru_batch[i]);
-	for (uint32_t i = 0; i < frames->nr_lru_more; i++)
-		drain_one(env, frames, frames->lru_more[i]);
-	frames->nr_lru_batch = 0;
-	frames->nr_lru_more = 0;
-}
-
-static void drain_lazyfree(struct ks_env *env, struct ks_frames *frames)
-{
-	for (uint32_t i = 0; i < frames->lazyfree.nr; i++) {
-		const ks_pfn pfn = (ks_pfn)(frames->lazyfree.list[i] >> 2);
-
-		if (!(ks_frame(frames, pfn)->meta & (KS_FRAME_SWAPCACHE | KS_FRAME_LOCKED)))
-			ks_frame_flag(ks_frame(frames, pfn), KS_FRAME_LAZYFREE, true);
-		ks_frame_release(env, frames, pfn, 1, 0);
-	}
-	frames->lazyfree.nr = 0;
-}
-
-/* Differs: a page of two locked VMAs is unlocked by the first that lets it go: no mlock_count. */
-static void drain_mlock(struct ks_env *env, struct ks_frames *frames)
-{
-	for (uint32_t i = 0; i < frames->mlock.nr; i++) {
-		const ks_pfn pfn = (ks_pfn)(frames->mlock.list[i] >> 2);
-		const enum batch_entry what = frames->mlock.list[i] & 3;
-
-		if (!ks_pfn_is_large(frames, pfn))
-			ks_frame_flag(ks_frame(frames, pfn), KS_FRAME_LOCKED, what != MUNLOCK);
-		if (what == MLOCK_NEW)
-			drain_one(env, frames, pfn);
-		else
-			ks_frame_release(env, frames, pfn, 1, 0);
-	}
-	frames->mlock.nr = 0;
-}
-
-void ks_lru_drain(struct ks_env *env, struct ks_frames *frames)
-{
-	drain_added(env, frames);
-	drain_lazyfree(env, frames);
-	drain_mlock(env, frames);
-}
-
-void ks_lru_drain_local(struct ks_env *env, struct ks_frames *frames)
-{
-	if (env->knob.lru_drain)
-		ks_lru_drain(env, frames);
-}
-
-static uint32_t lru_batch_size(const struct ks_env *env)
-{
-	return env->feature[KS_FEAT_lru_batch_31] ? 31 : 15;
-}
-
-/* Makes sure that one more frame can wait, so that lru_add() needs no memory. */
-static void lru_reserve(struct ks_env *env, struct ks_frames *frames)
-{
-	uint32_t max;
-
-	if (frames->nr_lru_batch < lru_batch_size(env) ||
-	    frames->nr_lru_more < frames->lru_more_max)
-		return;
-	max = frames->lru_more_max ? 2 * frames->lru_more_max : 64;
-	frames->lru_more = ks_realloc(env, frames->lru_more, max * sizeof(*frames->lru_more));
-	frames->lru_more_max = max;
-}
-
-static void lru_add(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
-{
-	const uint32_t size = lru_batch_size(env);
-
-	ks_frame_flag(ks_frame(frames, pfn), KS_FRAME_LRU_BATCH, true);
-	if (frames->nr_lru_batch < size)
-		frames->lru_batch[frames->nr_lru_batch++] = pfn;
-	else
-		frames->lru_more[frames->nr_lru_more++] = pfn;
-	if (frames->nr_lru_batch >= size && env->knob.lru_drain)
-		drain_added(env, frames);
-}
-
-/* Room for one more entry first: nothing may fail once the frame is held. */
-static void batch_add(struct ks_env *env, struct ks_lru_batch *batch, uint64_t entry)
-{
-	if (batch->nr == batch->max) {
-		const uint32_t max = batch->max ? 2 * batch->max : 32;
-
-		batch->list = ks_realloc(env, batch->list, max * sizeof(*batch->list));
-		batch->max = max;
-	}
-	batch->list[batch->nr++] = entry;
-}
-
-static bool is_full(const struct ks_env *env, const struct ks_lru_batch *batch)
-{
-	return batch->nr >= lru_batch_size(env) && env->knob.lru_drain;
-}
-
-static void mlock_add(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn,
-		      enum batch_entry what)
-{
-	ks_frame_hold(env, frames, pfn, 1, 0);
-	batch_add(env, &frames->mlock, (uint64_t)pfn << 2 | what);
-	if (is_full(env, &frames->mlock))
-		drain_mlock(env, frames);
-}
-
-void ks_lru_mlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
-{
-	if (pfn == KS_PFN_ZERO)
-		return;
-	if (ks_pfn_is_large(frames, pfn)) {
-		/* never waits, and nothing before it does */
-		drain_mlock(env, frames);
-		return;
-	}
-	mlock_add(env, frames, pfn, MLOCK);
-}
-
-void ks_lru_munlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, bool pmd)
-{
-	struct ks_folio *folio = ks_folio_of(frames, pfn);
-
-	if (pfn == KS_PFN_ZERO)
-		return;
-	if (!folio) {
-		mlock_add(env, frames, pfn, MUNLOCK);
-	} else if (pmd || env->feature[KS_FEAT_zap_batched]) {
-		ks_folio_flag(folio, KS_FOLIO_MLOCKED, false);
-		ks_lru_add_large(env, frames, true);
-	}
-}
-
-void ks_lru_mlock_new(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
-{
-	batch_add(env, &frames->mlock, (uint64_t)pfn << 2 | MLOCK_NEW);
-	ks_frame_flag(ks_frame(frames, pfn), KS_FRAME_LRU_BATCH, true);
-	if (is_full(env, &frames->mlock))
-		drain_mlock(env, frames);
-}
-
-void ks_lru_putback(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
-{
-	if (pfn == KS_PFN_ZERO ||
-	    ks_frame(frames, pfn)->meta & (KS_FRAME_LRU_BATCH | KS_FRAME_LARGE))
-		return;
-	lru_reserve(env, frames);
-	lru_add(env, frames, pfn);
-}
-
-void ks_lru_add_large(struct ks_env *env, struct ks_frames *frames, bool locked)
-{
-	if (!env->knob.lru_drain)
-		return;
-	if (locked)
-		drain_mlock(env, frames);
-	else
-		drain_added(env, frames);
-}
-
-void ks_lru_lazyfree(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
-{
-	const uint32_t flags =
-		KS_FRAME_LAZYFREE | KS_FRAME_SWAPCACHE | KS_FRAME_LRU_BATCH | KS_FRAME_LOCKED;
-
-	if (ks_frame(frames, pfn)->meta & flags)
-		return;
-	ks_frame_hold(env, frames, pfn, 1, 0);
-	batch_add(env, &frames->lazyfree, (uint64_t)pfn << 2);
-	if (is_full(env, &frames->lazyfree))
-		drain_lazyfree(env, frames);
-}
-
 /* ---- references ---- */
 
 /* On KS_PFN_NONE the caller keeps its reference of @cid. */
@@ -373,13 +169,13 @@ ks_pfn ks_frame_alloc(struct ks_env *env, struct ks_frames *frames, unsigned nid
 	    !ks_frames_have_room(env, frames, 1))
 		return KS_PFN_NONE;
 	if (lru)
-		lru_reserve(env, frames);
+		ks_lru_reserve(env, frames);
 	pfn = take_free(env, frames, nid);
 	*ks_frame(frames, pfn) =
 		(struct ks_frame){ .cid = cid, .meta = ONE_MAP | KS_FRAME_EXCLUSIVE };
 	frames->nr_used++;
 	if (lru)
-		lru_add(env, frames, pfn);
+		ks_lru_add(env, frames, pfn);
 	return pfn;
 }
 
@@ -590,34 +386,6 @@ static bool check_free_list(const struct ks_node_frames *node, uint32_t free_fra
 	return true;
 }
 
-static bool check_batch(const struct ks_frames *frames)
-{
-	for (uint32_t i = 0; i < frames->nr_lru_batch; i++) {
-		if (!ks_frame_test(ks_frame(frames, frames->lru_batch[i]), KS_FRAME_LRU_BATCH))
-			return false;
-	}
-	for (uint32_t i = 0; i < frames->nr_lru_more; i++) {
-		if (!ks_frame_test(ks_frame(frames, frames->lru_more[i]), KS_FRAME_LRU_BATCH))
-			return false;
-	}
-	return true;
-}
-
-/* Every entry holds its frame, by its flag if it is new. The number of new ones to *nr. */
-static bool check_held(const struct ks_frames *frames, const struct ks_lru_batch *batch,
-		       uint64_t *nr)
-{
-	for (uint32_t i = 0; i < batch->nr; i++) {
-		const bool is_new = (batch->list[i] & 3) == MLOCK_NEW;
-		const struct ks_frame *frame = ks_frame(frames, (ks_pfn)(batch->list[i] >> 2));
-
-		if (!ks_frame_test(frame, is_new ? KS_FRAME_LRU_BATCH : KS_FRAME_EXTRA))
-			return false;
-		*nr += is_new;
-	}
-	return true;
-}
-
 struct totals {
 	uint64_t used, free, batch, extra;
 };
@@ -684,15 +452,11 @@ static bool check_blocks(const struct ks_frames *frames, struct totals *sum)
 bool ks_frames_check(const struct ks_frames *frames)
 {
 	struct totals sum = { .used = 0 };
-	uint64_t nr_new = 0;
 
 	for (unsigned nid = 0; nid < frames->nr_nodes; nid++) {
 		if (!check_node(frames, nid, &sum))
 			return false;
 	}
-	return check_blocks(frames, &sum) && check_held(frames, &frames->mlock, &nr_new) &&
-	       check_held(frames, &frames->lazyfree, &nr_new) && sum.used == frames->nr_used &&
-	       sum.extra == frames->extra.nr &&
-	       sum.batch == nr_new + frames->nr_lru_batch + frames->nr_lru_more &&
-	       check_batch(frames);
+	return check_blocks(frames, &sum) && sum.used == frames->nr_used &&
+	       sum.extra == frames->extra.nr && ks_lru_check(frames, sum.batch);
 }

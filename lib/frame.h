@@ -1,10 +1,10 @@
 /*
  * frame.h - floor 2: frames, named by pfn, 8 bytes each.
  *
- * meta = mapcount << 7 | flags. A frame's references are
+ * meta = mapcount << KS_FRAME_FLAG_BITS | flags. A frame's references are
  *   mapcount + (LRU batch ? 1 : 0) + (swap cache ? 1 : 0) + gets + 1024 * pins
  * where gets and pins live in a side map (KS_FRAME_EXTRA), since almost no
- * frame has any. The mlock and lazyfree batches hold gets. ksmd's own reference
+ * frame has any. The mlock and lazyfree batches (lru.h) hold gets. ksmd's own reference
  * of a visit is accounted by its code.
  *
  * pfn 0 is none, pfn 1 the zero page (never counted, never freed). With more
@@ -42,7 +42,8 @@ enum ks_frame_flag {
 	KS_FRAME_DIRTY = 32,	 /* PG_dirty */
 	KS_FRAME_SWAPCACHE = 64, /* the swap cache holds one reference */
 	KS_FRAME_LARGE = 128, /* page of a large folio: references and most flags are the folio's */
-	KS_FRAME_LOCKED = 256, /* on the unevictable list: a locked VMA maps it */
+	KS_FRAME_MLOCKED = 256,
+	KS_FRAME_UNEVICTABLE = 512, /* on the unevictable list: a locked VMA maps it */
 };
 #define KS_FRAME_FLAG_BITS 10u
 #define KS_FRAME_MAPS_MAX ((1u << 22) - 2u) /* one more is KSMSIM_ELIMIT */
@@ -76,7 +77,7 @@ struct ks_node_frames {
 };
 
 /* A per-CPU batch of pages that are on an LRU list and will change it; each is held. Frames may be
- * in it several times. Entries: pfn << 2 | what is to happen: frame.c. */
+ * in it several times. Entries: pfn << 2 | what is to happen: lru.c. */
 struct ks_lru_batch {
 	uint64_t *list;
 	uint32_t nr, max;
@@ -100,6 +101,7 @@ struct ks_frames {
 	ks_pfn *lru_more; /* beyond one batch, only while knob lru_drain = 0 */
 	uint32_t nr_lru_batch, nr_lru_more, lru_more_max;
 	struct ks_lru_batch mlock, lazyfree;
+	struct ks_map mlock_counts; /* pfn, of a folio its head: lru.h */
 	uint64_t nr_used;
 	/* the bell upstairs: a KSM frame lost its last reference; called before it is freed */
 	void (*ksm_freed)(void *self, ks_pfn pfn);
@@ -171,26 +173,6 @@ void ks_frame_free_if_unused(struct ks_env *env, struct ks_frames *frames, ks_pf
 bool ks_frame_live(const struct ks_frames *frames, ks_pfn pfn);
 /* the content changes in place; the caller's reference of @cid moves in, the old one is put */
 void ks_frame_set_content(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, ks_cid cid);
-/* An entry of a locked VMA begins to map the frame, or is about to end it: it waits in the mlock
- * batch. Not for pages of large folios. Models: mlock_folio(), munlock_folio(). */
-void ks_lru_mlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
-/* What is about to end is an entry: of a PMD, or of a page. Any entry that ends unlocks a large
- * folio, which waits in no batch; before 6.7 only that of a PMD. */
-void ks_lru_munlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, bool pmd);
-/* The same as ks_lru_mlock() for a frame made for a locked VMA, instead of the LRU add batch: mlock_new_folio() */
-void ks_lru_mlock_new(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
-/* A page that was taken off its LRU list goes back to it by way of the LRU add batch:
- * folio_putback_lru(). */
-void ks_lru_putback(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
-/* A new large folio waits in no batch, but takes along what waits in the one it would be in:
- * folio_batch_add_and_move(), or for a locked VMA mlock_new_folio(). Only with knob lru_drain. */
-void ks_lru_add_large(struct ks_env *env, struct ks_frames *frames, bool locked);
-/* MADV_FREE: KS_FRAME_LAZYFREE once the batch is drained. Models: folio_mark_lazyfree(). */
-void ks_lru_lazyfree(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
-/* lru_add_drain_all(): all batches */
-void ks_lru_drain(struct ks_env *env, struct ks_frames *frames);
-/* where a one-CPU kernel drains its own batches (populate, mlock, ...): only if knob lru_drain */
-void ks_lru_drain_local(struct ks_env *env, struct ks_frames *frames);
 uint64_t ks_frames_memory(const struct ks_frames *frames);
 /* free lists, batch and counts agree; false if not. O(frames) */
 bool ks_frames_check(const struct ks_frames *frames);

@@ -176,10 +176,10 @@ static bool is_large(const struct part *p, struct ks_pte pte)
 /* ---- MADV_FREE ---- */
 
 /* The folio may be dropped by reclaim until it is written again. */
-static void forget_folio(struct ks_folio *folio)
+static void forget_folio(const struct part *p, struct ks_folio *folio)
 {
 	ks_folio_flag(folio, KS_FOLIO_DIRTY, false);
-	ks_folio_flag(folio, KS_FOLIO_LAZYFREE, true);
+	ks_lru_lazyfree(p->sys->env, &p->sys->frames, folio->head);
 }
 
 static void make_clean(const struct part *p, uint64_t vpn, struct ks_pte pte)
@@ -236,7 +236,7 @@ static uint32_t free_run(const struct part *p, const struct ks_walk *walk, unsig
 		return nr;
 	if (ks_folio_test(folio, KS_FOLIO_DIRTY) && folio->maps != nr)
 		return nr;
-	forget_folio(folio);
+	forget_folio(p, folio);
 	for (uint32_t i = 0; i < nr; i++)
 		make_clean(p, leaf->vpn + slot + i, ks_leaf_get(leaf, slot + i));
 	return nr;
@@ -267,7 +267,7 @@ static void free_pmd(const struct part *p, struct ks_leaf *leaf)
 
 	if (!ks_leaf_is_thp(leaf) || ks_page_maybe_shared(p->sys->env, &p->sys->frames, pfn))
 		return;
-	forget_folio(ks_folio_of(&p->sys->frames, pfn));
+	forget_folio(p, ks_folio_of(&p->sys->frames, pfn));
 	ks_pmd_change(&p->sys->tables, &p->mm->pt, leaf,
 		      leaf->pmd.bits & ~(KS_PTE(DIRTY) | KS_PTE(YOUNG)));
 }
@@ -490,52 +490,40 @@ long ks_madvise(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t 
 
 /* ---- mlock ---- */
 
-/* Do the entries from @slot on map all of the folio, page by page, inside the range? */
-static bool maps_whole(const struct ks_walk *walk, const struct ks_folio *folio, unsigned slot)
-{
-	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
-
-	if (slot + ks_folio_pages(folio) - 1 > walk->last)
-		return false;
-	for (uint32_t i = 0; i < ks_folio_pages(folio); i++) {
-		const struct ks_pte pte = ks_leaf_get(leaf, slot + i);
-
-		if (!ks_pte_is_anon(pte) || pte.pfn != folio->head + i)
-			return false;
-	}
-	return true;
-}
-
-/* Small pages by way of the mlock batch. Large folios: locked only if all of it is mapped in the range, unlocked by any part; before 6.7 only
- * huge pages are. Models: mm/mlock.c:mlock_pte_range(), allow_mlock_munlock(). */
-static void lock_folio(struct ks_system *sys, const struct ks_walk *walk, unsigned slot, bool lock)
+/* Small pages by way of the mlock batch. Large folios: locked only if all of it is mapped in the
+ * range, unlocked by any part; before 6.7 only huge pages are. Returns how many entries are done.
+ * Models: mm/mlock.c:mlock_pte_range(), allow_mlock_munlock(). */
+static unsigned lock_folio(struct ks_system *sys, const struct ks_walk *walk, unsigned slot,
+			   bool lock)
 {
 	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
 	const struct ks_pte pte = ks_leaf_get(leaf, slot);
-	struct ks_folio *folio = ks_pte_is_anon(pte) ? ks_folio_of(&sys->frames, pte.pfn) : NULL;
+	const struct ks_folio *folio =
+		ks_pte_is_anon(pte) ? ks_folio_of(&sys->frames, pte.pfn) : NULL;
+	const unsigned nr = folio ? ks_folio_run(sys, leaf, slot, walk->last) : 1;
 
-	if (!folio && ks_pte_is_anon(pte)) {
-		if (lock)
-			ks_lru_mlock(sys->env, &sys->frames, pte.pfn);
-		else
-			ks_lru_munlock(sys->env, &sys->frames, pte.pfn, false);
-	}
-	if (!folio || !(leaf->huge || sys->env->feature[KS_FEAT_zap_batched]))
-		return;
-	if (!lock || (pte.pfn == folio->head && maps_whole(walk, folio, slot)))
-		ks_folio_flag(folio, KS_FOLIO_MLOCKED, lock);
+	if (!ks_pte_is_anon(pte))
+		return 1;
+	if (folio && !leaf->huge && !sys->env->feature[KS_FEAT_zap_batched])
+		return nr;
+	if (!lock)
+		ks_lru_munlock(sys->env, &sys->frames, pte.pfn, leaf->huge);
+	else if (!folio || nr == ks_folio_pages(folio))
+		ks_lru_mlock(sys->env, &sys->frames, pte.pfn);
+	return nr;
 }
 
 static void lock_folios(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end,
 			bool lock)
 {
 	struct ks_walk walk;
+	unsigned next;
 
 	ks_walk_start(&walk, &sys->tables, &mm->pt, start, end);
 	while (ks_walk_leaf(&walk)) {
 		for (int slot = ks_walk_slot(&walk, walk.first); slot >= 0;
-		     slot = ks_walk_slot(&walk, (unsigned)slot + 1))
-			lock_folio(sys, &walk, (unsigned)slot, lock);
+		     slot = ks_walk_slot(&walk, next))
+			next = (unsigned)slot + lock_folio(sys, &walk, (unsigned)slot, lock);
 	}
 }
 

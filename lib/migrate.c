@@ -40,10 +40,12 @@ static void move_flags(const struct migration *m)
 {
 	struct ks_frame *from = ks_frame(&m->sys->frames, m->from);
 	struct ks_frame *to = ks_frame(&m->sys->frames, m->to);
-	const uint32_t moved = KS_FRAME_EXCLUSIVE | KS_FRAME_KSM | KS_FRAME_LAZYFREE |
-			       KS_FRAME_DIRTY | KS_FRAME_LOCKED;
+	const uint32_t moved =
+		KS_FRAME_EXCLUSIVE | KS_FRAME_KSM | KS_FRAME_LAZYFREE | KS_FRAME_DIRTY;
 
 	to->meta = (to->meta & ~moved) | (from->meta & moved);
+	ks_lru_set_lock(m->sys->env, &m->sys->frames, m->to,
+			ks_lru_lock_of(&m->sys->frames, m->from));
 	ks_frame_flag(from, KS_FRAME_KSM, false);
 }
 
@@ -141,8 +143,7 @@ static void copy_pages(const struct move *m)
 /* The whole folio moves into the new one. Both are held meanwhile. */
 static void move_folio(struct ks_system *sys, uint32_t id, uint32_t new_id)
 {
-	const uint16_t kept =
-		KS_FOLIO_EXCLUSIVE | KS_FOLIO_DIRTY | KS_FOLIO_LAZYFREE | KS_FOLIO_MLOCKED;
+	const uint16_t kept = KS_FOLIO_EXCLUSIVE | KS_FOLIO_DIRTY | KS_FOLIO_LAZYFREE;
 	struct ks_folio *from = ks_folio(&sys->frames, id), *to = ks_folio(&sys->frames, new_id);
 	struct move m = { sys, from->head, to->head, ks_folio_pages(from) };
 	bool queued, partial;
@@ -150,6 +151,7 @@ static void move_folio(struct ks_system *sys, uint32_t id, uint32_t new_id)
 	ks_folio_get(sys->env, &sys->frames, m.from, 1);
 	ks_folio_get(sys->env, &sys->frames, m.to, 1);
 	to->flags = from->flags & kept;
+	ks_lru_set_lock(sys->env, &sys->frames, m.to, ks_lru_lock_of(&sys->frames, m.from));
 	to->root = from->root;
 	to->index = from->index;
 	copy_pages(&m);

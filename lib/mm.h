@@ -13,7 +13,7 @@
 #ifndef KS_MM_H
 #define KS_MM_H
 
-#include "folio.h"
+#include "lru.h"
 #include "pgtable.h"
 
 enum ks_vm_flag {

@@ -81,7 +81,7 @@ static void split_mlocked(struct ks_system *sys, struct ks_mm *mm, struct ks_fol
 	const struct ks_vma *vma = ks_vma_at(mm, vpn);
 
 	if (!sys->env->feature[KS_FEAT_mlock_kept_on_split] && vma && vma->flags & KS_VM_LOCKED)
-		ks_folio_flag(folio, KS_FOLIO_MLOCKED, false);
+		ks_lru_munlock(sys->env, &sys->frames, folio->head, true);
 }
 
 static void split_thp(struct ks_system *sys, struct ks_mm *mm, const struct ks_leaf *leaf)

@@ -58,7 +58,7 @@ static bool underused(struct ks_system *sys, const struct ks_folio *folio)
 	};
 
 	if (sys->env->feature[KS_FEAT_shrinker_skips_mlocked] &&
-	    ks_folio_test(folio, KS_FOLIO_MLOCKED))
+	    ks_lru_is_mlocked(&sys->frames, folio->head))
 		return false;
 	if (!policy->underused)
 		return thp_underused(sys, folio);

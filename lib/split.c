@@ -35,9 +35,6 @@ struct split {
 	ks_pfn head;
 	uint32_t pages;
 	enum ksmsim_split_why why;
-	bool locked; /* the folio is mlocked */
-	/* pages that a locked mapping got back: mlocked for the mappings that follow */
-	uint64_t locked_page[(1u << (KSMSIM_ORDERS - 1)) / 64];
 	struct place *places;
 	uint32_t nr_places, room_places;
 };
@@ -60,6 +57,11 @@ static void add_place(struct split *s, const struct place *place)
 	s->places[s->nr_places++] = *place;
 }
 
+static bool is_locked(const struct ks_mm *mm, uint64_t vpn)
+{
+	return ks_vma_at(mm, vpn)->flags & KS_VM_LOCKED;
+}
+
 /* The PMD entry goes in one step. */
 static void unmap_pmd(struct split *s, struct ks_mm *mm, const struct ks_leaf *leaf)
 {
@@ -73,6 +75,8 @@ static void unmap_pmd(struct split *s, struct ks_mm *mm, const struct ks_leaf *l
 		ks_folio_flag(folio, KS_FOLIO_DIRTY, true);
 	ks_count(sys->env, KSMSIM_COUNT_thp_split_pmd, 1);
 	ks_cost(sys->env, KS_COST_split_pmd);
+	if (is_locked(mm, leaf->vpn))
+		ks_lru_munlock(sys->env, &sys->frames, s->head, true);
 	ks_pmd_split(sys->env, &sys->tables, &mm->pt, leaf->vpn, first, 1);
 	mm->nr_anon_pmds--;
 	ks_folio_unmap_pmd(sys->env, &sys->frames, s->id, mm->id);
@@ -81,6 +85,7 @@ static void unmap_pmd(struct split *s, struct ks_mm *mm, const struct ks_leaf *l
 static void unmap_ptes(struct split *s, struct ks_mm *mm, uint64_t start, uint64_t end)
 {
 	struct ks_system *sys = s->sys;
+	const bool locked = is_locked(mm, start);
 
 	add_place(s, &(struct place){ mm, start, end, false });
 	for (uint64_t vpn = start; vpn < end; vpn++) {
@@ -90,6 +95,8 @@ static void unmap_ptes(struct split *s, struct ks_mm *mm, uint64_t start, uint64
 			continue;
 		if (pte.bits & KS_PTE(DIRTY))
 			ks_folio_flag(ks_folio(&sys->frames, s->id), KS_FOLIO_DIRTY, true);
+		if (locked)
+			ks_lru_munlock(sys->env, &sys->frames, pte.pfn, false);
 		ks_folio_unmap_ptes(sys->env, &sys->frames, pte.pfn, 1, mm->id);
 	}
 }
@@ -114,14 +121,6 @@ static void unmap_place(void *self, struct ks_mm *mm, uint64_t vpn, uint64_t sta
 
 /* ---- remap ---- */
 
-static bool is_locked(const struct split *s, const struct ks_vma *vma, ks_pfn pfn)
-{
-	const uint32_t page = pfn - s->head;
-
-	return s->locked || vma->flags & KS_VM_LOCKED ||
-	       s->locked_page[page / 64] >> (page % 64) & 1;
-}
-
 static bool wants_zero_page(const struct split *s, const struct ks_vma *vma, ks_pfn pfn)
 {
 	const struct ks_system *sys = s->sys;
@@ -134,7 +133,8 @@ static bool wants_zero_page(const struct split *s, const struct ks_vma *vma, ks_
 		.feature = sys->env->feature[KS_FEAT_split_zero_remap],
 	};
 
-	if (ks_frame(&sys->frames, pfn)->cid != KS_CID_ZERO || is_locked(s, vma, pfn))
+	if (ks_frame(&sys->frames, pfn)->cid != KS_CID_ZERO || vma->flags & KS_VM_LOCKED ||
+	    ks_lru_is_mlocked(&sys->frames, pfn))
 		return false;
 	return policy->zero_remap ? policy->zero_remap(policy->self, &question) : question.feature;
 }
@@ -157,8 +157,7 @@ static void remap_page(struct split *s, const struct place *place, const struct 
 	} else {
 		ks_frame_map(sys->env, &sys->frames, pte.pfn);
 		if (vma->flags & KS_VM_LOCKED)
-			s->locked_page[(pte.pfn - s->head) / 64] |= UINT64_C(1)
-								    << (pte.pfn - s->head) % 64;
+			ks_lru_mlock(sys->env, &sys->frames, pte.pfn);
 	}
 }
 
@@ -172,6 +171,8 @@ static void remap_place(struct split *s, const struct place *place)
 		if (maps_folio(s, pte))
 			remap_page(s, place, vma, vpn, pte);
 	}
+	if (vma->flags & KS_VM_LOCKED)
+		ks_lru_drain_mlock(s->sys->env, &s->sys->frames);
 }
 
 /* ---- the call ---- */
@@ -211,8 +212,7 @@ long ks_split_folio(struct ks_system *sys, ks_pfn at, unsigned order, bool unifo
 			   .id = id,
 			   .head = folio.head,
 			   .pages = ks_folio_pages(&folio),
-			   .why = why,
-			   .locked = ks_folio_test(&folio, KS_FOLIO_MLOCKED) };
+			   .why = why };
 
 	KS_ASSERT(sys->env, id && folio.gets >= 1);
 	if (!may_become(sys->env, &folio, order, uniform))

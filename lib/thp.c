@@ -133,13 +133,10 @@ static uint32_t new_thp(struct ks_system *sys, const struct ks_mm *mm)
 static void place_folio(struct ks_system *sys, const struct ks_vma *vma, uint64_t start,
 			struct ks_folio *folio)
 {
-	const bool locked = vma->flags & KS_VM_LOCKED;
-
 	folio->root = vma->anon_root;
 	folio->index = vma->pgoff + (start - vma->start);
 	ks_folio_flag(folio, KS_FOLIO_LAZYFREE, vma->flags & KS_VM_DROPPABLE);
-	ks_folio_flag(folio, KS_FOLIO_MLOCKED, locked);
-	ks_lru_add_large(sys->env, &sys->frames, locked);
+	ks_lru_add_large(sys->env, &sys->frames, folio->head, vma->flags & KS_VM_LOCKED);
 }
 
 /* Models: map_anon_folio_pmd(). */

@@ -148,15 +148,21 @@ static void munlock_pages(struct ks_system *sys, struct ks_mm *mm, uint64_t star
 	ks_walk_start(&walk, &sys->tables, &mm->pt, start, end);
 	while (ks_walk_leaf(&walk)) {
 		const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
+		unsigned next;
 
 		if (ks_leaf_is_thp(leaf))
 			ks_lru_munlock(sys->env, &sys->frames, leaf->pmd.pfn, true);
 		for (int slot = leaf->huge ? -1 : ks_walk_slot(&walk, walk.first); slot >= 0;
-		     slot = ks_walk_slot(&walk, (unsigned)slot + 1)) {
+		     slot = ks_walk_slot(&walk, next)) {
 			const struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
 
-			if (ks_pte_is_anon(pte))
-				ks_lru_munlock(sys->env, &sys->frames, pte.pfn, false);
+			next = (unsigned)slot + 1;
+			if (!ks_pte_is_anon(pte))
+				continue;
+			ks_lru_munlock(sys->env, &sys->frames, pte.pfn, false);
+			if (ks_pfn_is_large(&sys->frames, pte.pfn))
+				next = (unsigned)slot +
+				       ks_folio_run(sys, leaf, (unsigned)slot, walk.last);
 		}
 	}
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "frame.h"
+#include "lru.h"
 
 struct world {
 	struct ks_env env;
