@@ -1,115 +1,16 @@
 /*
  * test_cli.c - the program as its users see it: exit status, what goes where,
  * and files that are whole or not there.
- *
- * The program is the one in $KSMSIM_CLI; without it the tests are skipped (77).
  */
 #include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "test.h"
-
-static const char *program(void)
-{
-	const char *path = getenv("KSMSIM_CLI");
-
-	return path ? path : KSMSIM_CLI;
-}
-
-struct place {
-	char dir[64];
-	char out[8192], err[8192]; /* of the last call */
-};
-
-static int enter(void **state)
-{
-	struct place *place = calloc(1, sizeof(*place));
-
-	if (!place)
-		return -1;
-	strcpy(place->dir, "/tmp/ksmsim-cli-XXXXXX");
-	*state = place;
-	return mkdtemp(place->dir) ? 0 : -1;
-}
-
-static int leave(void **state)
-{
-	struct place *place = *state;
-	char command[128];
-	int status;
-
-	snprintf(command, sizeof(command), "rm -rf '%s'", place->dir);
-	status = system(command);
-	free(place);
-	return status;
-}
-
-static void slurp(const struct place *place, const char *name, char *buf, size_t size)
-{
-	char path[128];
-	FILE *file;
-	size_t length;
-
-	snprintf(path, sizeof(path), "%s/%s", place->dir, name);
-	file = fopen(path, "r");
-	assert_non_null(file);
-	length = fread(buf, 1, size - 1, file);
-	buf[length] = '\0';
-	fclose(file);
-}
-
-static void spill(const struct place *place, const char *name, const char *text)
-{
-	char path[128];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/%s", place->dir, name);
-	file = fopen(path, "w");
-	assert_non_null(file);
-	fputs(text, file);
-	assert_int_equal(fclose(file), 0);
-}
-
-/* Runs "ksmsim ARGUMENTS" in the directory; a redirection in @arguments wins. */
-static int ksmsim(struct place *place, const char *arguments)
-{
-	char command[1024];
-	int status;
-
-	snprintf(command, sizeof(command), "cd '%s' && >.out 2>.err '%s' %s", place->dir, program(),
-		 arguments);
-	status = system(command);
-	slurp(place, ".out", place->out, sizeof(place->out));
-	slurp(place, ".err", place->err, sizeof(place->err));
-	assert_true(WIFEXITED(status));
-	return WEXITSTATUS(status);
-}
-
-static void has(const char *text, const char *words)
-{
-	if (!strstr(text, words))
-		fail_msg("'%s' is not in '%s'", words, text);
-}
-
-/* How many files there are, those of ksmsim() aside. */
-static unsigned nr_files(const struct place *place)
-{
-	DIR *dir = opendir(place->dir);
-	struct dirent *entry;
-	unsigned nr = 0;
-
-	assert_non_null(dir);
-	while ((entry = readdir(dir)) != NULL)
-		nr += entry->d_name[0] != '.';
-	closedir(dir);
-	return nr;
-}
+#include "place.h"
 
 static const char good[] = "proc A\nmmap A heap 4\nfill A heap+0:2 byte:7\n"
 			   "madvise A heap MERGEABLE\nscan 2\necho hello\nexpect pages_shared=1\n";
@@ -118,15 +19,15 @@ static void a_run_that_holds_ends_with_0_and_a_report(void **state)
 {
 	struct place *place = *state;
 
-	spill(place, "a.ksm", good);
-	assert_int_equal(ksmsim(place, "run a.ksm --check"), 0);
+	place_spill(place, "a.ksm", good);
+	assert_int_equal(place_run(place, "run a.ksm --check"), 0);
 	assert_string_equal(place->err, "");
-	has(place->out, "hello\n");
-	has(place->out, "pages_sharing");
-	has(place->out, "further items of those nodes: the pages saved");
-	has(place->out, "modelled");
-	has(place->out, "A.heap");
-	assert_int_equal(ksmsim(place, "run --quiet - <a.ksm"), 0);
+	place_has(place->out, "hello\n");
+	place_has(place->out, "pages_sharing");
+	place_has(place->out, "further items of those nodes: the pages saved");
+	place_has(place->out, "modelled");
+	place_has(place->out, "A.heap");
+	assert_int_equal(place_run(place, "run --quiet - <a.ksm"), 0);
 	assert_string_equal(place->out, "");
 }
 
@@ -134,8 +35,8 @@ static void a_failed_expectation_ends_with_1(void **state)
 {
 	struct place *place = *state;
 
-	spill(place, "a.ksm", "expect run=1\nexpect run=0\n");
-	assert_int_equal(ksmsim(place, "run a.ksm --quiet --seed 5"), 1);
+	place_spill(place, "a.ksm", "expect run=1\nexpect run=0\n");
+	assert_int_equal(place_run(place, "run a.ksm --quiet --seed 5"), 1);
 	assert_string_equal(place->out, "");
 	assert_string_equal(place->err, "a.ksm:1:8: expected run=1, seen 0\n"
 					"1 of 2 expectations failed (seed 5)\n");
@@ -145,46 +46,46 @@ static void bad_input_ends_with_2(void **state)
 {
 	struct place *place = *state;
 
-	spill(place, "a.ksm", "prok A\n");
-	assert_int_equal(ksmsim(place, "run a.ksm"), 2);
+	place_spill(place, "a.ksm", "prok A\n");
+	assert_int_equal(place_run(place, "run a.ksm"), 2);
 	assert_string_equal(place->out, "");
 	assert_string_equal(place->err,
 			    "a.ksm:1:1: unknown operation 'prok'; did you mean 'proc'?\n");
-	spill(place, "a.lua", "x = 1\nproc()\n");
-	assert_int_equal(ksmsim(place, "run a.lua"), 2);
-	has(place->err, "a.lua:2: ");
-	spill(place, "b.lua", "while true do end\n");
-	assert_int_equal(ksmsim(place, "run b.lua --lua-limit 10000"), 2);
-	has(place->err, "b.lua:1: the script ran more instructions than the limit");
-	assert_int_equal(ksmsim(place, "run nothing.ksm"), 2);
-	has(place->err, "nothing.ksm cannot be read");
-	assert_int_equal(ksmsim(place, "run ."), 2);
-	has(place->err, "directory");
+	place_spill(place, "a.lua", "x = 1\nproc()\n");
+	assert_int_equal(place_run(place, "run a.lua"), 2);
+	place_has(place->err, "a.lua:2: ");
+	place_spill(place, "b.lua", "while true do end\n");
+	assert_int_equal(place_run(place, "run b.lua --lua-limit 10000"), 2);
+	place_has(place->err, "b.lua:1: the script ran more instructions than the limit");
+	assert_int_equal(place_run(place, "run nothing.ksm"), 2);
+	place_has(place->err, "nothing.ksm cannot be read");
+	assert_int_equal(place_run(place, "run ."), 2);
+	place_has(place->err, "directory");
 }
 
 static void bad_usage_ends_with_2_and_a_suggestion(void **state)
 {
 	struct place *place = *state;
 
-	spill(place, "a.ksm", good);
-	assert_int_equal(ksmsim(place, ""), 2);
-	has(place->err, "usage: ksmsim");
-	assert_int_equal(ksmsim(place, "rnu a.ksm"), 2);
-	has(place->err, "did you mean 'run'?");
-	assert_int_equal(ksmsim(place, "run"), 2);
-	assert_int_equal(ksmsim(place, "run a.ksm a.ksm"), 2);
-	assert_int_equal(ksmsim(place, "run a.ksm --profle x"), 2);
-	has(place->err, "did you mean --profile?");
-	assert_int_equal(ksmsim(place, "run a.ksm --profile"), 2);
-	assert_int_equal(ksmsim(place, "run a.ksm --quiet=1"), 2);
-	assert_int_equal(ksmsim(place, "run a.ksm --seed x"), 2);
-	assert_int_equal(ksmsim(place, "run a.ksm --knob smart_scan"), 2);
-	has(place->err, "is not NAME=VALUE");
-	assert_int_equal(ksmsim(place, "run a.ksm --knob=smart_scna=1"), 2);
-	has(place->err, "did you mean 'smart_scan'?");
-	assert_int_equal(ksmsim(place, "run a.ksm --lua-limit 0"), 2);
-	assert_int_equal(ksmsim(place, "list knbos"), 2);
-	has(place->err, "did you mean 'knobs'?");
+	place_spill(place, "a.ksm", good);
+	assert_int_equal(place_run(place, "%s", ""), 2);
+	place_has(place->err, "usage: ksmsim");
+	assert_int_equal(place_run(place, "rnu a.ksm"), 2);
+	place_has(place->err, "did you mean 'run'?");
+	assert_int_equal(place_run(place, "run"), 2);
+	assert_int_equal(place_run(place, "run a.ksm a.ksm"), 2);
+	assert_int_equal(place_run(place, "run a.ksm --profle x"), 2);
+	place_has(place->err, "did you mean --profile?");
+	assert_int_equal(place_run(place, "run a.ksm --profile"), 2);
+	assert_int_equal(place_run(place, "run a.ksm --quiet=1"), 2);
+	assert_int_equal(place_run(place, "run a.ksm --seed x"), 2);
+	assert_int_equal(place_run(place, "run a.ksm --knob smart_scan"), 2);
+	place_has(place->err, "is not NAME=VALUE");
+	assert_int_equal(place_run(place, "run a.ksm --knob=smart_scna=1"), 2);
+	place_has(place->err, "did you mean 'smart_scan'?");
+	assert_int_equal(place_run(place, "run a.ksm --lua-limit 0"), 2);
+	assert_int_equal(place_run(place, "list knbos"), 2);
+	place_has(place->err, "did you mean 'knobs'?");
 }
 
 /* The figure in the last line. */
@@ -203,22 +104,23 @@ static void options_reach_the_machine(void **state)
 	struct place *place = *state;
 	char before[sizeof(place->out)];
 
-	spill(place, "a.ksm",
-	      "expect pages_to_scan=7 use_zero_pages=1\nproc A\nmmap A h 2\n"
-	      "fill A h zero\nmadvise A h MERGEABLE\nscan 2\n"
-	      "expect ksm_zero_pages=2\n");
-	assert_int_equal(ksmsim(place, "run a.ksm --knob pages_to_scan=7 --knob=use_zero_pages=1"),
-			 0);
-	assert_int_equal(ksmsim(place, "run a.ksm"), 1);
-	spill(place, "b.ksm", "ksm smart_scan 1\nexpect result=-ENOENT\n");
-	assert_int_equal(ksmsim(place, "run b.ksm --profile linux-6.1"), 0);
-	assert_int_equal(ksmsim(place, "run b.ksm --feature smart_scan=0"), 0);
-	assert_int_equal(ksmsim(place, "run b.ksm"), 1);
-	spill(place, "c.ksm", "proc A\nmmap A h 1\nfill A h zero\nmadvise A h MERGEABLE\nstep 1\n");
-	assert_int_equal(ksmsim(place, "run c.ksm --json"), 0);
+	place_spill(place, "a.ksm",
+		    "expect pages_to_scan=7 use_zero_pages=1\nproc A\nmmap A h 2\n"
+		    "fill A h zero\nmadvise A h MERGEABLE\nscan 2\n"
+		    "expect ksm_zero_pages=2\n");
+	assert_int_equal(
+		place_run(place, "run a.ksm --knob pages_to_scan=7 --knob=use_zero_pages=1"), 0);
+	assert_int_equal(place_run(place, "run a.ksm"), 1);
+	place_spill(place, "b.ksm", "ksm smart_scan 1\nexpect result=-ENOENT\n");
+	assert_int_equal(place_run(place, "run b.ksm --profile linux-6.1"), 0);
+	assert_int_equal(place_run(place, "run b.ksm --feature smart_scan=0"), 0);
+	assert_int_equal(place_run(place, "run b.ksm"), 1);
+	place_spill(place, "c.ksm",
+		    "proc A\nmmap A h 1\nfill A h zero\nmadvise A h MERGEABLE\nstep 1\n");
+	assert_int_equal(place_run(place, "run c.ksm --json"), 0);
 	strcpy(before, place->out);
-	assert_int_equal(ksmsim(place, "run c.ksm --json --cost visit=1000"), 0);
-	has(place->out, "\"costs\":{\"visit\":\"1000\"}");
+	assert_int_equal(place_run(place, "run c.ksm --json --cost visit=1000"), 0);
+	place_has(place->out, "\"costs\":{\"visit\":\"1000\"}");
 	assert_int_equal(ksmd_ns(place->out) - ksmd_ns(before), 1000 - 100);
 }
 
@@ -227,15 +129,15 @@ static void json_has_standard_output_for_itself(void **state)
 	struct place *place = *state;
 	const char *line;
 
-	spill(place, "a.ksm", good);
-	assert_int_equal(ksmsim(place, "run a.ksm --json"), 0);
+	place_spill(place, "a.ksm", good);
+	assert_int_equal(place_run(place, "run a.ksm --json"), 0);
 	for (line = place->out; *line; line = strchr(line, '\n') + 1)
 		assert_int_equal(*line, '{');
-	has(place->out, "{\"schema\":1,");
-	has(place->out, "\n{\"end\":true,");
-	assert_int_equal(ksmsim(place, "run - --json </dev/null"), 0);
-	has(place->out, "{\"schema\":1,");
-	has(place->out, "\n{\"end\":true,\"operations\":0,");
+	place_has(place->out, "{\"schema\":1,");
+	place_has(place->out, "\n{\"end\":true,");
+	assert_int_equal(place_run(place, "run - --json </dev/null"), 0);
+	place_has(place->out, "{\"schema\":1,");
+	place_has(place->out, "\n{\"end\":true,\"operations\":0,");
 }
 
 static void a_trace_is_in_the_form_of_ftrace(void **state)
@@ -243,13 +145,14 @@ static void a_trace_is_in_the_form_of_ftrace(void **state)
 	struct place *place = *state;
 	char text[8192];
 
-	spill(place, "a.ksm", good);
-	assert_int_equal(ksmsim(place, "run a.ksm --quiet --trace t"), 0);
-	slurp(place, "t", text, sizeof(text));
+	place_spill(place, "a.ksm", good);
+	assert_int_equal(place_run(place, "run a.ksm --quiet --trace t"), 0);
+	place_slurp(place, "t", text, sizeof(text));
 	assert_ptr_equal(strstr(text, "# tracer: nop\n#\n"), text);
-	has(text, "\n            ksmd-1       [000] .....     0.000000: ksm_start_scan: seq 0 rmap "
+	place_has(text,
+		  "\n            ksmd-1       [000] .....     0.000000: ksm_start_scan: seq 0 rmap "
 		  "size 0\n");
-	assert_int_equal(nr_files(place), 2);
+	assert_int_equal(place_files(place), 2);
 }
 
 static void a_trace_is_whole_or_not_there(void **state)
@@ -257,21 +160,21 @@ static void a_trace_is_whole_or_not_there(void **state)
 	struct place *place = *state;
 	char text[64];
 
-	spill(place, "bad.ksm", "proc A\nmmap A h 1\nmadvise A h MERGEABLE\nscan\nprok\n");
-	spill(place, "t", "old");
-	assert_int_equal(ksmsim(place, "run bad.ksm --trace t"), 2);
-	slurp(place, "t", text, sizeof(text));
+	place_spill(place, "bad.ksm", "proc A\nmmap A h 1\nmadvise A h MERGEABLE\nscan\nprok\n");
+	place_spill(place, "t", "old");
+	assert_int_equal(place_run(place, "run bad.ksm --trace t"), 2);
+	place_slurp(place, "t", text, sizeof(text));
 	assert_string_equal(text, "old");
-	assert_int_equal(nr_files(place), 2);
-	spill(place, "fails.ksm", "expect run=1\n");
-	assert_int_equal(ksmsim(place, "run fails.ksm --trace t"), 1);
-	slurp(place, "t", text, sizeof(text));
-	has(text, "# tracer: nop");
-	assert_int_equal(nr_files(place), 3);
-	assert_int_equal(ksmsim(place, "run fails.ksm --trace no/t"), 2);
-	has(place->err, "no/t cannot be written");
-	assert_int_equal(ksmsim(place, "run fails.ksm --trace /dev/full"), 2);
-	has(place->err, "/dev/full cannot be written");
+	assert_int_equal(place_files(place), 2);
+	place_spill(place, "fails.ksm", "expect run=1\n");
+	assert_int_equal(place_run(place, "run fails.ksm --trace t"), 1);
+	place_slurp(place, "t", text, sizeof(text));
+	place_has(text, "# tracer: nop");
+	assert_int_equal(place_files(place), 3);
+	assert_int_equal(place_run(place, "run fails.ksm --trace no/t"), 2);
+	place_has(place->err, "no/t cannot be written");
+	assert_int_equal(place_run(place, "run fails.ksm --trace /dev/full"), 2);
+	place_has(place->err, "/dev/full cannot be written");
 }
 
 static pid_t start_run(const struct place *place, int in)
@@ -283,7 +186,7 @@ static pid_t start_run(const struct place *place, int in)
 		return pid;
 	if (chdir(place->dir) || dup2(in, STDIN_FILENO) < 0)
 		_exit(126);
-	execl(program(), "ksmsim", "run", "-", "--quiet", "--trace", "t", (char *)NULL);
+	execl(place_program(), "ksmsim", "run", "-", "--quiet", "--trace", "t", (char *)NULL);
 	_exit(127);
 }
 
@@ -316,7 +219,7 @@ static void a_signal_leaves_no_file_behind(void **state)
 	char text[16];
 	pid_t pid;
 
-	spill(place, "t", "old");
+	place_spill(place, "t", "old");
 	assert_int_equal(pipe(to), 0);
 	pid = start_run(place, to[0]);
 	close(to[0]);
@@ -328,24 +231,24 @@ static void a_signal_leaves_no_file_behind(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	close(to[1]);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
-	slurp(place, "t", text, sizeof(text));
+	place_slurp(place, "t", text, sizeof(text));
 	assert_string_equal(text, "old");
-	assert_int_equal(nr_files(place), 1);
+	assert_int_equal(place_files(place), 1);
 }
 
 static void output_that_cannot_be_written_is_an_error(void **state)
 {
 	struct place *place = *state;
 
-	spill(place, "a.ksm", good);
-	assert_int_equal(ksmsim(place, "run a.ksm >/dev/full"), 2);
-	has(place->err, "cannot be written");
-	assert_int_equal(ksmsim(place, "run a.ksm --json >/dev/full"), 2);
-	has(place->err, "cannot be written");
-	assert_int_equal(ksmsim(place, "list counters >/dev/full"), 2);
-	has(place->err, "cannot be written");
-	assert_int_equal(ksmsim(place, "list counters --json >/dev/full"), 2);
-	assert_int_equal(ksmsim(place, "--version >/dev/full"), 2);
+	place_spill(place, "a.ksm", good);
+	assert_int_equal(place_run(place, "run a.ksm >/dev/full"), 2);
+	place_has(place->err, "cannot be written");
+	assert_int_equal(place_run(place, "run a.ksm --json >/dev/full"), 2);
+	place_has(place->err, "cannot be written");
+	assert_int_equal(place_run(place, "list counters >/dev/full"), 2);
+	place_has(place->err, "cannot be written");
+	assert_int_equal(place_run(place, "list counters --json >/dev/full"), 2);
+	assert_int_equal(place_run(place, "--version >/dev/full"), 2);
 }
 
 static void lists_and_help_are_there(void **state)
@@ -355,35 +258,32 @@ static void lists_and_help_are_there(void **state)
 					     "operations", "geometries", "allocations", "findings",
 					     "errors",	   "mthp",	 "policies" };
 	struct place *place = *state;
-	char arguments[64];
 	size_t i;
 
 	for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		snprintf(arguments, sizeof(arguments), "list %s", names[i]);
-		assert_int_equal(ksmsim(place, arguments), 0);
+		assert_int_equal(place_run(place, "list %s", names[i]), 0);
 		assert_non_null(strchr(place->out, '\n'));
-		snprintf(arguments, sizeof(arguments), "list %s --json", names[i]);
-		assert_int_equal(ksmsim(place, arguments), 0);
-		has(place->out, "{\"name\":\"");
+		assert_int_equal(place_run(place, "list %s --json", names[i]), 0);
+		place_has(place->out, "{\"name\":\"");
 	}
-	assert_int_equal(ksmsim(place, "list"), 0);
-	has(place->out, "operations");
-	assert_int_equal(ksmsim(place, "help"), 0);
-	has(place->out, "run a scenario");
-	assert_int_equal(ksmsim(place, "help run"), 0);
-	has(place->out, "--profile P");
-	assert_int_equal(ksmsim(place, "run --help"), 0);
-	has(place->out, "Exit status");
-	assert_int_equal(ksmsim(place, "--version"), 0);
-	has(place->out, "ksmsim ");
+	assert_int_equal(place_run(place, "list"), 0);
+	place_has(place->out, "operations");
+	assert_int_equal(place_run(place, "help"), 0);
+	place_has(place->out, "run a scenario");
+	assert_int_equal(place_run(place, "help run"), 0);
+	place_has(place->out, "--profile P");
+	assert_int_equal(place_run(place, "run --help"), 0);
+	place_has(place->out, "Exit status");
+	assert_int_equal(place_run(place, "--version"), 0);
+	place_has(place->out, "ksmsim ");
 }
 
 static void memory_is_drawn_behind_the_run(void **state)
 {
 	struct place *place = *state;
 
-	spill(place, "a.ksm", "proc A\nmmap A r 3\ntouch A r+1\nproc B\nexit B\n");
-	assert_int_equal(ksmsim(place, "run a.ksm --quiet --map A:r --map A:r+1"), 0);
+	place_spill(place, "a.ksm", "proc A\nmmap A r 3\ntouch A r+1\nproc B\nexit B\n");
+	assert_int_equal(place_run(place, "run a.ksm --quiet --map A:r --map A:r+1"), 0);
 	assert_string_equal(place->out,
 			    "A.r: 3 pages from 0x10000000000, a character for each page\n"
 			    "               0  .a.\n"
@@ -392,46 +292,40 @@ static void memory_is_drawn_behind_the_run(void **state)
 			    "A.r: 1 page from 0x10000001000, a character for each page\n"
 			    "               1  a\n"
 			    "               1  a  anonymous page of its own\n");
-	assert_int_equal(ksmsim(place, "run a.ksm --map A:s"), 2);
-	has(place->err, "--map:1:7: A has no region 's'");
-	assert_int_equal(ksmsim(place, "run a.ksm --map B:r"), 2);
-	has(place->err, "process B has exited");
-	assert_int_equal(ksmsim(place, "run a.ksm --map A"), 2);
-	has(place->err, "'A' is not PROCESS:RANGE");
-	assert_int_equal(ksmsim(place, "run a.ksm --json --map A:r"), 2);
-	has(place->err, "--json");
+	assert_int_equal(place_run(place, "run a.ksm --map A:s"), 2);
+	place_has(place->err, "--map:1:7: A has no region 's'");
+	assert_int_equal(place_run(place, "run a.ksm --map B:r"), 2);
+	place_has(place->err, "process B has exited");
+	assert_int_equal(place_run(place, "run a.ksm --map A"), 2);
+	place_has(place->err, "'A' is not PROCESS:RANGE");
+	assert_int_equal(place_run(place, "run a.ksm --json --map A:r"), 2);
+	place_has(place->err, "--json");
 }
 
 static void progress_is_for_terminals(void **state)
 {
 	struct place *place = *state;
 
-	spill(place, "a.lua", "for i = 1, 300000 do now() end for i = 1, 20000 do drain() end\n");
-	assert_int_equal(ksmsim(place, "run a.lua --quiet"), 0);
+	place_spill(place, "a.lua",
+		    "for i = 1, 300000 do now() end for i = 1, 20000 do drain() end\n");
+	assert_int_equal(place_run(place, "run a.lua --quiet"), 0);
 	assert_string_equal(place->err, "");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
-
 static const struct CMUnitTest tests[] = {
-	TEST(a_run_that_holds_ends_with_0_and_a_report),
-	TEST(a_failed_expectation_ends_with_1),
-	TEST(bad_input_ends_with_2),
-	TEST(bad_usage_ends_with_2_and_a_suggestion),
-	TEST(options_reach_the_machine),
-	TEST(json_has_standard_output_for_itself),
-	TEST(a_trace_is_in_the_form_of_ftrace),
-	TEST(a_trace_is_whole_or_not_there),
-	TEST(a_signal_leaves_no_file_behind),
-	TEST(output_that_cannot_be_written_is_an_error),
-	TEST(lists_and_help_are_there),
-	TEST(memory_is_drawn_behind_the_run),
-	TEST(progress_is_for_terminals),
+	PLACE_TEST(a_run_that_holds_ends_with_0_and_a_report),
+	PLACE_TEST(a_failed_expectation_ends_with_1),
+	PLACE_TEST(bad_input_ends_with_2),
+	PLACE_TEST(bad_usage_ends_with_2_and_a_suggestion),
+	PLACE_TEST(options_reach_the_machine),
+	PLACE_TEST(json_has_standard_output_for_itself),
+	PLACE_TEST(a_trace_is_in_the_form_of_ftrace),
+	PLACE_TEST(a_trace_is_whole_or_not_there),
+	PLACE_TEST(a_signal_leaves_no_file_behind),
+	PLACE_TEST(output_that_cannot_be_written_is_an_error),
+	PLACE_TEST(lists_and_help_are_there),
+	PLACE_TEST(memory_is_drawn_behind_the_run),
+	PLACE_TEST(progress_is_for_terminals),
 };
 
-int main(void)
-{
-	if (access(program(), X_OK))
-		return 77;
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+PLACE_MAIN(tests)

@@ -5,11 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include <jansson.h>
 
-#include "test.h"
+#include "place.h"
 
 #include "sim/doctor.h"
 
@@ -148,90 +147,64 @@ static void json_has_every_finding_with_its_figures(void **state)
 
 /* ---- the program ---- */
 
-static int shell(const char *arguments, char *out, size_t size)
-{
-	const char *path = getenv("KSMSIM_CLI");
-	char command[1024];
-	FILE *pipe;
-	size_t length;
-	int status;
-
-	snprintf(command, sizeof(command), arguments, path ? path : KSMSIM_CLI);
-	pipe = popen(command, "r");
-	assert_non_null(pipe);
-	length = fread(out, 1, size - 1, pipe);
-	out[length] = '\0';
-	status = pclose(pipe);
-	assert_true(WIFEXITED(status));
-	return WEXITSTATUS(status);
-}
-
-static void has(const char *text, const char *words)
-{
-	if (!strstr(text, words))
-		fail_msg("'%s' is not in '%s'", words, text);
-}
-
 static void the_program_ends_with_1_when_it_has_something_to_say(void **state)
 {
-	char text[16384];
+	struct place *place = *state;
 
-	(void)state;
-	assert_int_equal(shell("printf 'run:0\\n' | '%s' doctor - 2>&1", text, sizeof(text)), 1);
-	has(text, "KSM of stdin\n");
-	has(text, "WARNING  ksmd is stopped (run=0)");
-	has(text, "0 problems, 1 warning, 0 notes\n");
-	assert_int_equal(shell("printf 'run:1\\n' | '%s' doctor - 2>&1", text, sizeof(text)), 0);
-	assert_int_equal(shell("printf 'run:1\\n' | '%s' doctor --json - 2>&1", text, sizeof(text)),
-			 0);
-	has(text, "{\"schema\":1,\"source\":\"stdin\",\"counters\":{\"run\":1}");
-	assert_int_equal(shell("'%s' doctor --root /nonexistent 2>&1", text, sizeof(text)), 1);
-	has(text, "PROBLEM  This kernel has no KSM");
+	place_spill(place, "stopped", "run:0\n");
+	assert_int_equal(place_run(place, "doctor - <stopped"), 1);
+	place_has(place->out, "KSM of stdin\n");
+	place_has(place->out, "WARNING  ksmd is stopped (run=0)");
+	place_has(place->out, "0 problems, 1 warning, 0 notes\n");
+	place_spill(place, "runs", "run:1\n");
+	assert_int_equal(place_run(place, "doctor - <runs"), 0);
+	assert_int_equal(place_run(place, "doctor --json - <runs"), 0);
+	place_has(place->out, "{\"schema\":1,\"source\":\"stdin\",\"counters\":{\"run\":1}");
+	assert_int_equal(place_run(place, "doctor --root /nonexistent"), 1);
+	place_has(place->out, "PROBLEM  This kernel has no KSM");
 }
 
 static void the_program_reads_twice(void **state)
 {
-	static const char script[] =
-		"d=$(mktemp -d); printf 'run:1\\nfull_scans:1\\n' >$d/a; "
-		"printf 'run:1\\nfull_scans:3\\n' >$d/b; '%s' doctor $d/a --later "
-		"$d/b --interval 10s 2>&1; e=$?; rm -r $d; exit $e";
-	char text[16384];
+	struct place *place = *state;
 
-	(void)state;
-	assert_int_equal(shell(script, text, sizeof(text)), 0);
-	has(text, "in 10.0 s: 0 visits (0 a second), 2 full scans");
+	place_spill(place, "a", "run:1\nfull_scans:1\n");
+	place_spill(place, "b", "run:1\nfull_scans:3\n");
+	assert_int_equal(place_run(place, "doctor a --later b --interval 10s"), 0);
+	place_has(place->out, "in 10.0 s: 0 visits (0 a second), 2 full scans");
 }
 
 static void wrong_arguments_end_with_2(void **state)
 {
 	static const char *const wrong[][2] = {
-		{ "printf 'x\\n' | '%s' doctor - 2>&1", "stdin:1: 'x' is not known" },
-		{ "'%s' doctor /nonexistent 2>&1", "/nonexistent cannot be read" },
-		{ "'%s' doctor a --interval 1s 2>&1", "needs --later" },
-		{ "'%s' doctor --later a --interval 1s 2>&1", "--later needs files" },
-		{ "'%s' doctor --interval soon 2>&1", "'soon' is no time" },
-		{ "'%s' doctor --interval 0 2>&1", "'0' is no time" },
-		{ "'%s' doctor --page-size 5K a 2>&1", "'5K' is none of 4K" },
-		{ "'%s' doctor --root / a 2>&1", "not for files" },
-		{ "'%s' doctor --jsno 2>&1", "did you mean --json?" },
-		{ "printf 'run:1\\n' | '%s' doctor - 2>&1 >/dev/full", "cannot be written" },
+		{ "- <x", "stdin:1: 'x' is not known" },
+		{ "/nonexistent", "/nonexistent cannot be read" },
+		{ "a --interval 1s", "needs --later" },
+		{ "--later a --interval 1s", "--later needs files" },
+		{ "--interval soon", "'soon' is no time" },
+		{ "--interval 0", "'0' is no time" },
+		{ "--page-size 5K a", "'5K' is none of 4K" },
+		{ "--root / a", "not for files" },
+		{ "--jsno", "did you mean --json?" },
+		{ "- <runs >/dev/full", "cannot be written" },
 	};
-	char text[16384];
+	struct place *place = *state;
 	size_t i;
 
-	(void)state;
+	place_spill(place, "x", "x\n");
+	place_spill(place, "runs", "run:1\n");
 	for (i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
-		assert_int_equal(shell(wrong[i][0], text, sizeof(text)), 2);
-		has(text, wrong[i][1]);
+		assert_int_equal(place_run(place, "doctor %s", wrong[i][0]), 2);
+		place_has(place->err, wrong[i][1]);
 	}
 }
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(no_memory_is_an_error_and_leaks_nothing),
 	cmocka_unit_test(json_has_every_finding_with_its_figures),
-	cmocka_unit_test(the_program_ends_with_1_when_it_has_something_to_say),
-	cmocka_unit_test(the_program_reads_twice),
-	cmocka_unit_test(wrong_arguments_end_with_2),
+	PLACE_TEST(the_program_ends_with_1_when_it_has_something_to_say),
+	PLACE_TEST(the_program_reads_twice),
+	PLACE_TEST(wrong_arguments_end_with_2),
 };
 
 TEST_MAIN(tests)

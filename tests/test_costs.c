@@ -5,10 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "test.h"
+#include "place.h"
 
 #include "sim/costs.h"
 
@@ -84,82 +83,55 @@ static void errors_name_file_and_line(void **state)
 
 /* ---- the program ---- */
 
-static int shell(const char *command, char *out, size_t size)
-{
-	FILE *pipe = popen(command, "r");
-	size_t length;
-	int status;
-
-	assert_non_null(pipe);
-	length = fread(out, 1, size - 1, pipe);
-	out[length] = '\0';
-	status = pclose(pipe);
-	assert_true(WIFEXITED(status));
-	return WEXITSTATUS(status);
-}
-
-static const char *program(void)
-{
-	const char *path = getenv("KSMSIM_CLI");
-
-	return path ? path : KSMSIM_CLI;
-}
-
 /* ksmd's CPU time for one batch that finds nothing, with a table of one row. */
 static void the_command_line_goes_on_top_of_the_file(void **state)
 {
-	static const char script[] = "d=$(mktemp -d) && cd $d && printf 'batch 5000\\nvisit 7\\n' "
-				     ">t && printf 'ksm run 1\\nproc A\\nmmap A r 1\\nfill A r "
-				     "byte:7\\nmadvise A r MERGEABLE\\nscan\\n' >s.ksm && "
-				     "'%s' run s.ksm %s 2>&1; e=$?; rm -r $d; exit $e";
-	char command[1024], plain[8192], table[8192], both[8192], again[8192];
+	struct place *place = *state;
+	char seen[sizeof(place->out)];
 
-	(void)state;
-	snprintf(command, sizeof(command), script, program(), "");
-	assert_int_equal(shell(command, plain, sizeof(plain)), 0);
-	snprintf(command, sizeof(command), script, program(), "--costs t");
-	assert_int_equal(shell(command, table, sizeof(table)), 0);
-	assert_string_not_equal(plain, table);
-	snprintf(command, sizeof(command), script, program(), "--costs t --cost batch=1");
-	assert_int_equal(shell(command, both, sizeof(both)), 0);
-	assert_string_not_equal(table, both);
-	snprintf(command, sizeof(command), script, program(), "--cost visit=7 --cost batch=1");
-	assert_int_equal(shell(command, again, sizeof(again)), 0);
-	assert_string_equal(both, again);
-	snprintf(command, sizeof(command), script, program(), "--costs none");
-	assert_int_equal(shell(command, both, sizeof(both)), 2);
-	assert_non_null(strstr(both, "none cannot be read"));
+	place_spill(place, "t", "batch 5000\nvisit 7\n");
+	place_spill(
+		place, "s.ksm",
+		"ksm run 1\nproc A\nmmap A r 1\nfill A r byte:7\nmadvise A r MERGEABLE\nscan\n");
+	assert_int_equal(place_run(place, "run s.ksm"), 0);
+	strcpy(seen, place->out);
+	assert_int_equal(place_run(place, "run s.ksm --costs t"), 0);
+	assert_string_not_equal(place->out, seen);
+	strcpy(seen, place->out);
+	assert_int_equal(place_run(place, "run s.ksm --costs t --cost batch=1"), 0);
+	assert_string_not_equal(place->out, seen);
+	strcpy(seen, place->out);
+	assert_int_equal(place_run(place, "run s.ksm --cost visit=7 --cost batch=1"), 0);
+	assert_string_equal(place->out, seen);
+	assert_int_equal(place_run(place, "run s.ksm --costs none"), 2);
+	place_has(place->err, "none cannot be read");
 }
 
 static void calibrate_says_why_it_cannot_measure(void **state)
 {
 	const char *nobody = geteuid() ? "" : "setpriv --reuid=65534 --regid=65534 --clear-groups ";
-	char command[512], text[4096];
-	int status;
+	struct place *place = *state;
 
-	(void)state;
-	snprintf(command, sizeof(command), "%s'%s' --version 2>&1", nobody, program());
-	if (shell(command, text, sizeof(text))) {
+	if (place_shell(place, "%s'%s' --version", nobody, place_program())) {
 		print_message("the program cannot be run as another user\n");
 		skip();
 	}
-	snprintf(command, sizeof(command), "cd /tmp && %s'%s' calibrate --runs 1 2>&1", nobody,
-		 program());
-	status = shell(command, text, sizeof(text));
-	assert_int_equal(status, 2);
-	assert_ptr_equal(strstr(text, "ksmsim: calibrate: "), text);
-	assert_non_null(strstr(text, "root"));
-	snprintf(command, sizeof(command), "'%s' calibrate --runs 0 2>&1", program());
-	assert_int_equal(shell(command, text, sizeof(text)), 2);
-	assert_string_equal(text, "ksmsim: --runs: must be 1 to 9\n");
+	assert_int_equal(
+		place_shell(place, "cd /tmp && %s'%s' calibrate --runs 1", nobody, place_program()),
+		2);
+	assert_string_equal(place->out, "");
+	assert_ptr_equal(strstr(place->err, "ksmsim: calibrate: "), place->err);
+	place_has(place->err, "root");
+	assert_int_equal(place_run(place, "calibrate --runs 0"), 2);
+	assert_string_equal(place->err, "ksmsim: --runs: must be 1 to 9\n");
 }
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(rows_comments_and_blank_lines_are_read),
 	cmocka_unit_test(an_empty_file_changes_nothing),
 	cmocka_unit_test(errors_name_file_and_line),
-	cmocka_unit_test(the_command_line_goes_on_top_of_the_file),
-	cmocka_unit_test(calibrate_says_why_it_cannot_measure),
+	PLACE_TEST(the_command_line_goes_on_top_of_the_file),
+	PLACE_TEST(calibrate_says_why_it_cannot_measure),
 };
 
 TEST_MAIN(tests)
