@@ -36,9 +36,11 @@ int sim_expect_split(struct sim_run *run, struct sim_word word, uint32_t *proces
 
 /* expect_page.c */
 struct sim_expect_state {
-	enum ksmsim_page_state state;
-	bool huge; /* mapped by a PMD */
-	int order; /* of the folio; -1: any */
+	int state;	     /* enum ksmsim_page_state; -1: any */
+	bool huge;	     /* mapped by a PMD */
+	int order;	     /* of the folio; -1: any */
+	unsigned set, clear; /* marks that the page must have, and must not have: bits by row */
+	int64_t refs, maps;  /* -1: any */
 };
 
 /* false: no state of this name */

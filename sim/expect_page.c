@@ -2,9 +2,12 @@
  * expect_page.c - expectations of pages: P.RANGE=STATE, same(...), differ(...).
  *
  * Beyond the states of a page there are thp (an anonymous page that a PMD maps),
- * huge_zero (a page of the huge zero folio) and order:N (an anonymous page of a
- * folio of order N). Where the backend cannot see the difference nothing is
- * tested.
+ * huge_zero (a page of the huge zero folio), order:N (an anonymous page of a
+ * folio of order N), and marks; several of them are separated by commas. What the
+ * backend cannot see is not tested.
+ *
+ * What could surprise: exclusive, dirty, lazyfree and locked are as kpageflags has
+ * them, so of a large folio they tell what is true of its first page.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -46,36 +49,126 @@ static struct sim_word trim(struct sim_word word)
 
 /* ---- P.RANGE=STATE ---- */
 
-bool sim_expect_state_parse(struct sim_word word, struct sim_expect_state *state)
+#define KPF_DIRTY (UINT64_C(1) << 4)
+#define KPF_SWAPBACKED (UINT64_C(1) << 14)
+#define KPF_MLOCKED (UINT64_C(1) << 33)
+#define KPF_EXCLUSIVE (UINT64_C(1) << 34)
+#define PAGEMAP_ONCE (UINT64_C(1) << 56)
+#define PAGEMAP_FILE (UINT64_C(1) << 61)
+
+enum mark { EXCLUSIVE, DIRTY, LAZYFREE, LOCKED, ONCE, AS_FILE, WRITABLE, NR_MARKS };
+
+static const struct {
+	const char *name;
+	enum sim_sight sight;
+} marks[] = {
+	[EXCLUSIVE] = { "exclusive", SIM_SIGHT_exclusive },
+	[DIRTY] = { "dirty", SIM_SIGHT_flags },
+	[LAZYFREE] = { "lazyfree", SIM_SIGHT_flags },
+	[LOCKED] = { "locked", SIM_SIGHT_flags },   /* of large folios only */
+	[ONCE] = { "once", SIM_SIGHT_flags },	    /* bit 56 of pagemap */
+	[AS_FILE] = { "as_file", SIM_SIGHT_flags }, /* bit 61 */
+	[WRITABLE] = { "writable", SIM_SIGHT_writable },
+};
+
+static unsigned marks_of(const struct ksmsim_page *page)
+{
+	const uint64_t flags = page->kpageflags;
+	const bool own = page->order ? (flags & KPF_EXCLUSIVE) != 0 : page->anon_exclusive;
+	const bool anon = page->state == KSMSIM_PAGE_ANON || page->state == KSMSIM_PAGE_KSM;
+
+	return (unsigned)own << EXCLUSIVE | (flags & KPF_DIRTY ? 1u << DIRTY : 0) |
+	       (anon && !(flags & KPF_SWAPBACKED) ? 1u << LAZYFREE : 0) |
+	       (page->order && flags & KPF_MLOCKED ? 1u << LOCKED : 0) |
+	       (page->pagemap & PAGEMAP_ONCE ? 1u << ONCE : 0) |
+	       (page->pagemap & PAGEMAP_FILE ? 1u << AS_FILE : 0) |
+	       (unsigned)page->writable << WRITABLE;
+}
+
+static bool parse_state(struct sim_word word, struct sim_expect_state *state)
 {
 	const char *name;
-	uint64_t order;
 	unsigned i;
 
-	*state = (struct sim_expect_state){ .state = KSMSIM_PAGE_ANON, .order = -1 };
-	state->huge = sim_word_is(word, "thp") || sim_word_is(word, "huge_zero");
-	if (sim_word_is(word, "huge_zero"))
-		state->state = KSMSIM_PAGE_ZERO;
-	if (state->huge)
-		return true;
-	if (word.length > 6 && !memcmp(word.text, "order:", 6) &&
-	    !sim_word_number((struct sim_word){ word.text + 6, word.length - 6 }, &order) &&
-	    order < KSMSIM_ORDERS) {
-		state->order = (int)order;
+	if (sim_word_is(word, "thp") || sim_word_is(word, "huge_zero")) {
+		state->huge = true;
+		state->state = word.text[0] == 't' ? KSMSIM_PAGE_ANON : KSMSIM_PAGE_ZERO;
 		return true;
 	}
 	for (i = 0; (name = sim_state_name(NULL, i)) != NULL; i++) {
 		if (!sim_word_is(word, name))
 			continue;
-		state->state = (enum ksmsim_page_state)i;
+		state->state = (int)i;
 		return true;
 	}
 	return false;
 }
 
+static bool parse_mark(struct sim_word word, struct sim_expect_state *state)
+{
+	const bool not = word.length && word.text[0] == '!';
+	const struct sim_word name = { word.text + not, word.length - not };
+	unsigned i;
+
+	for (i = 0; i < NR_MARKS; i++) {
+		if (!sim_word_is(name, marks[i].name))
+			continue;
+		*(not ? &state->clear : &state->set) |= 1u << i;
+		return true;
+	}
+	return false;
+}
+
+/* NAME:N */
+static bool parse_number(struct sim_word word, const char *name, uint64_t *value)
+{
+	const size_t length = strlen(name);
+
+	return word.length > length + 1 && !memcmp(word.text, name, length) &&
+	       word.text[length] == ':' &&
+	       !sim_word_number(
+		       (struct sim_word){ word.text + length + 1, word.length - length - 1 },
+		       value);
+}
+
+static bool parse_part(struct sim_word word, struct sim_expect_state *state)
+{
+	uint64_t value;
+
+	if (parse_number(word, "order", &value) && value < KSMSIM_ORDERS) {
+		state->state = KSMSIM_PAGE_ANON;
+		state->order = (int)value;
+		return true;
+	}
+	if (parse_number(word, "refs", &value) && value <= INT32_MAX) {
+		state->refs = (int64_t)value;
+		return true;
+	}
+	if (parse_number(word, "maps", &value) && value <= INT32_MAX) {
+		state->maps = (int64_t)value;
+		return true;
+	}
+	return parse_state(word, state) || parse_mark(word, state);
+}
+
+bool sim_expect_state_parse(struct sim_word word, struct sim_expect_state *state)
+{
+	*state = (struct sim_expect_state){ .state = -1, .order = -1, .refs = -1, .maps = -1 };
+	for (;;) {
+		const char *comma = memchr(word.text, ',', word.length);
+		const size_t length = comma ? (size_t)(comma - word.text) : word.length;
+
+		if (!parse_part((struct sim_word){ word.text, length }, state))
+			return false;
+		if (!comma)
+			return true;
+		word = (struct sim_word){ comma + 1, word.length - length - 1 };
+	}
+}
+
 const char *sim_expect_state_name(const void *self, size_t i)
 {
-	static const char *const more[] = { "thp", "huge_zero", "order:0" };
+	static const char *const more[] = { "thp", "huge_zero", "order:0", "refs:1", "maps:1" };
 	size_t nr;
 
 	(void)self;
@@ -83,47 +176,89 @@ const char *sim_expect_state_name(const void *self, size_t i)
 		;
 	if (i < nr)
 		return sim_state_name(NULL, i);
-	return i - nr < sizeof(more) / sizeof(*more) ? more[i - nr] : NULL;
+	i -= nr;
+	if (i < sizeof(more) / sizeof(*more))
+		return more[i];
+	i -= sizeof(more) / sizeof(*more);
+	return i < NR_MARKS ? marks[i].name : NULL;
+}
+
+static bool sees(const struct sim_run *run, enum sim_sight sight)
+{
+	return !(run->blind.pages >> sight & 1);
+}
+
+/* What of @wanted the backend can tell. */
+static struct sim_expect_state visible(const struct sim_run *run,
+				       const struct sim_expect_state *wanted)
+{
+	struct sim_expect_state state = *wanted;
+	unsigned i;
+
+	state.huge &= sees(run, SIM_SIGHT_huge);
+	if (!sees(run, SIM_SIGHT_order))
+		state.order = -1;
+	if (!sees(run, SIM_SIGHT_refs))
+		state.refs = -1;
+	if (!sees(run, SIM_SIGHT_mapcount))
+		state.maps = -1;
+	for (i = 0; i < NR_MARKS; i++) {
+		if (sees(run, marks[i].sight))
+			continue;
+		state.set &= ~(1u << i);
+		state.clear &= ~(1u << i);
+	}
+	return state;
 }
 
 static bool fits(const struct sim_expect_state *wanted, const struct ksmsim_page *page)
 {
-	return page->state == wanted->state && (!wanted->huge || page->pmd_mapped) &&
-	       (wanted->order < 0 || page->order == (unsigned)wanted->order);
+	const unsigned seen = marks_of(page);
+
+	return (wanted->state < 0 || page->state == (enum ksmsim_page_state)wanted->state) &&
+	       (!wanted->huge || page->pmd_mapped) &&
+	       (wanted->order < 0 || page->order == (unsigned)wanted->order) &&
+	       (wanted->refs < 0 || page->refs == wanted->refs) &&
+	       (wanted->maps < 0 || page->mapcount == wanted->maps) &&
+	       (seen & wanted->set) == wanted->set && !(seen & wanted->clear);
 }
 
+/* The marks that were asked for, as they are. */
 static void missed_page(struct sim_expectation *e, struct sim_word item,
-			const struct ksmsim_page *page, uint64_t at)
+			const struct sim_expect_state *wanted, const struct ksmsim_page *page,
+			uint64_t at)
 {
-	char order[32] = "";
+	const unsigned seen = marks_of(page), asked = wanted->set | wanted->clear;
+	struct sim_buf text = { .mem = &e->run->mem };
+	unsigned i;
 
 	if (page->order)
-		snprintf(order, sizeof(order), " of order %u", page->order);
-	sim_expect_missed(e, item, "%s%s%s in its page %" PRIu64, sim_state_name(NULL, page->state),
-			  order, page->pmd_mapped ? ", mapped by a PMD" : "", at);
-}
-
-static bool is_visible(const struct sim_run *run, const struct sim_expect_state *wanted)
-{
-	uint64_t sights = 0;
-
-	if (wanted->huge)
-		sights |= UINT64_C(1) << SIM_SIGHT_huge;
-	if (wanted->order >= 0)
-		sights |= UINT64_C(1) << SIM_SIGHT_order;
-	return !(run->blind.pages & sights);
+		sim_buf_printf(&text, " of order %u", page->order);
+	if (page->pmd_mapped)
+		sim_buf_printf(&text, ", mapped by a PMD");
+	if (wanted->refs >= 0)
+		sim_buf_printf(&text, ", refs:%" PRIu32, page->refs);
+	if (wanted->maps >= 0)
+		sim_buf_printf(&text, ", maps:%" PRIu32, page->mapcount);
+	for (i = 0; i < NR_MARKS; i++)
+		if (asked >> i & 1)
+			sim_buf_printf(&text, ", %s%s", seen >> i & 1 ? "" : "!", marks[i].name);
+	sim_expect_missed(e, item, "%s%s in its page %" PRIu64, sim_state_name(NULL, page->state),
+			  sim_buf_text(&text), at);
+	sim_buf_free(&text);
 }
 
 int sim_expect_pages(struct sim_expectation *e, struct sim_word item, uint32_t process,
 		     struct sim_word range_word, const struct sim_expect_state *wanted)
 {
 	struct sim_run *run = e->run;
+	const struct sim_expect_state state = visible(run, wanted);
 	struct sim_range range;
 	struct ksmsim_page page;
 	uint64_t i, nr;
 	int error = sim_range_parse(run, process, range_word, &range);
 
-	if (error || !is_visible(run, wanted))
+	if (error)
 		return error;
 	nr = range.length / run->world.page + (range.length % run->world.page != 0);
 	if (nr > STATE_PAGES_MAX)
@@ -134,8 +269,8 @@ int sim_expect_pages(struct sim_expectation *e, struct sim_word item, uint32_t p
 		error = page_at(run, process, range.vaddr + i * run->world.page, &page);
 		if (error)
 			return error;
-		if (!fits(wanted, &page)) {
-			missed_page(e, item, &page, i);
+		if (!fits(&state, &page)) {
+			missed_page(e, item, &state, &page, i);
 			return 0;
 		}
 	}

@@ -391,7 +391,8 @@ static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 		blind->counters |= UINT64_C(1) << counters[i];
 	for (i = 0; i < sizeof(figures) / sizeof(*figures); i++)
 		blind->figures |= UINT64_C(1) << figures[i];
-	blind->pages |= UINT64_C(1) << SIM_SIGHT_file | UINT64_C(1) << SIM_SIGHT_failed;
+	blind->pages |= UINT64_C(1) << SIM_SIGHT_file | UINT64_C(1) << SIM_SIGHT_failed |
+			UINT64_C(1) << SIM_SIGHT_writable | UINT64_C(1) << SIM_SIGHT_refs;
 }
 
 static int live_read_file(struct sim_backend *backend, const char *file, char *buf, size_t size,

@@ -175,6 +175,26 @@ static void pages_are_told_by_what_they_are_of(void **state)
 	ends("expect hugepages-64kB/nr_ann=1\n", 0, "no such file in this kernel");
 }
 
+static void marks_of_pages_are_expected(void **state)
+{
+	(void)state;
+	holds(THP "touch A r+0\nexpect A.r=thp,exclusive,once,!dirty,refs:1,maps:1,writable\n"
+		  "fork A B\nexpect A.r=!exclusive,!once,refs:2,maps:2,!writable\n"
+		  "exit B\nmprotect A r+0:256 r\nexpect A.r=dirty,!lazyfree,order:9,refs:512\n"
+		  "mprotect A r rw\nmlock A r\nexpect A.r=locked\n");
+	holds(THP "read A r+0\nexpect A.r=huge_zero,as_file,!once,!lazyfree\n"
+		  "mmap A s 1\nfill A s seed:1\nmadvise A s FREE\ndrain\nexpect "
+		  "A.s=lazyfree,!as_file\n");
+	ends(THP "touch A r+0\nexpect A.r=thp,dirty,!once\n", 0,
+	     "seen anon of order 9, mapped by a PMD, !dirty, once in its page 0");
+	ends(THP "touch A r+0\nexpect A.r=refs:2,maps:1\n", 0, "refs:1, maps:1 in its page 0");
+	ends(THP "touch A r+0\nexpect A.r=maps:2\n", 0, "maps:1 in its page 0");
+	ends(THP "expect A.r=thp,drity\n", SIM_EINPUT, "unknown state of a page 'thp,drity'");
+	ends(THP "expect A.r=drity\n", SIM_EINPUT, "did you mean 'dirty'?");
+	ends(THP "expect A.r=thp,\n", SIM_EINPUT, "unknown state of a page");
+	ends(THP "expect A.r=refs:\n", SIM_EINPUT, "unknown state of a page");
+}
+
 static void guards_are_a_state(void **state)
 {
 	(void)state;
@@ -310,6 +330,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(only_shrink_all_drops_the_huge_zero_folio),
 	cmocka_unit_test(a_policy_is_chosen_by_name),
 	cmocka_unit_test(pages_are_told_by_what_they_are_of),
+	cmocka_unit_test(marks_of_pages_are_expected),
 	cmocka_unit_test(guards_are_a_state),
 	cmocka_unit_test(a_script_sees_large_folios),
 	cmocka_unit_test(observations_tell_what_is_not_0),
