@@ -122,9 +122,10 @@ def masked():
 
 
 def blind():
-    """What no recording shows; an old one does not know of large folios."""
+    """What no recording shows; an old one does not know of large folios, or of references."""
     headers = [read(path)[0] for path in sorted(RECORDINGS.glob("*.jsonl"))]
     headers = [header for header in headers if "large_folios" in header] or headers
+    headers = [header for header in headers if "refs" in header["blind"].get("pages", [])] or headers
     unseen = {kind: [name for name in names
                      if all(name in header["blind"].get(kind, []) for header in headers)]
               for kind, names in headers[0].get("blind", {}).items()}
