@@ -11,8 +11,8 @@
  *
  * Models: fs/proc/task_mmu.c:pte_to_pagemap_entry(), pagemap_pmd_range_thp();
  * fs/proc/page.c:stable_page_flags().
- * Differs: no soft-dirty, uffd and idle bits; REFERENCED, ACTIVE and, of small
- * pages, MLOCKED and UNEVICTABLE are not shown; pages of files have no flags.
+ * Differs: no soft-dirty, uffd and idle bits; REFERENCED and ACTIVE are not shown;
+ * pages of files have no flags.
  */
 #include "machine.h"
 
@@ -111,17 +111,18 @@ static uint64_t flags_of_small(const struct ks_frames *frames, ks_pfn pfn)
 	       kpf_if(!ks_frame_test(frame, KS_FRAME_LRU_BATCH), KPF_LRU) |
 	       kpf_if(ks_frame_test(frame, KS_FRAME_SWAPCACHE), KPF_SWAPCACHE) |
 	       kpf_if(!ks_frame_test(frame, KS_FRAME_LAZYFREE), KPF_SWAPBACKED) |
+	       kpf_if(ks_frame_test(frame, KS_FRAME_MLOCKED), KPF_MLOCKED) |
+	       kpf_if(ks_frame_test(frame, KS_FRAME_UNEVICTABLE), KPF_UNEVICTABLE) |
 	       kpf_if(ks_frame_test(frame, KS_FRAME_KSM), KPF_KSM) |
 	       kpf_if(ks_frame_test(frame, KS_FRAME_EXCLUSIVE), KPF_EXCLUSIVE);
 }
 
 static uint64_t flags_of_head(const struct ks_frames *frames, const struct ks_folio *folio)
 {
-	const bool locked = ks_folio_test(folio, KS_FOLIO_MLOCKED);
-
 	return KPF(UPTODATE) | KPF(LRU) | kpf_if(ks_folio_test(folio, KS_FOLIO_DIRTY), KPF_DIRTY) |
 	       kpf_if(!ks_folio_test(folio, KS_FOLIO_LAZYFREE), KPF_SWAPBACKED) |
-	       kpf_if(locked, KPF_MLOCKED) | kpf_if(locked, KPF_UNEVICTABLE) |
+	       kpf_if(ks_folio_test(folio, KS_FOLIO_MLOCKED), KPF_MLOCKED) |
+	       kpf_if(ks_folio_test(folio, KS_FOLIO_UNEVICTABLE), KPF_UNEVICTABLE) |
 	       kpf_if(ks_page_exclusive(frames, folio->head), KPF_EXCLUSIVE);
 }
 

@@ -8,9 +8,10 @@
  * a KSM page. Then comes the number of the frame, /N if it is mapped N times and
  * not once, ! if it is the process's own, oN if it is of a folio of order N, and ^
  * if a PMD maps it (z^ is the huge zero folio); then what else kpageflags and pagemap
- * say: d dirty (of a KSM page: clean), l lazily freed, m locked (of large folios only),
- * x the bit "mapped once" is not as the number of mappings has it. a1..4 are four
- * frames in a row, k5*2 is the same frame twice. g is a guard page.
+ * say: d dirty (of a KSM page: clean), l lazily freed, m mlocked, u unevictable without
+ * being mlocked or the other way round, x the bit "mapped once" is not as the number of
+ * mappings has it. a1..4 are four frames in a row, k5*2 is the same frame twice. g is a
+ * guard page.
  *
  * Frames are numbered in the order in which they are met, over all processes:
  * two backends that agree on which page is which frame give the same text,
@@ -23,13 +24,14 @@
 #include "run.h"
 
 /* enum words of a look; their letters are in flag_letters */
-enum { FLAG_DIRTY = 1, FLAG_LAZYFREE = 2, FLAG_LOCKED = 4, FLAG_ONCE = 8 };
-static const char flag_letters[] = "dlmx";
+enum { FLAG_DIRTY = 1, FLAG_LAZYFREE = 2, FLAG_MLOCKED = 4, FLAG_UNEVICTABLE = 8, FLAG_ONCE = 16 };
+static const char flag_letters[] = "dlmux";
 
 /* Bits of kpageflags and of pagemap. */
 #define KPF_DIRTY (UINT64_C(1) << 4)
 #define KPF_SWAPBACKED (UINT64_C(1) << 14)
-#define KPF_LOCKED (UINT64_C(1) << 33)
+#define KPF_UNEVICTABLE (UINT64_C(1) << 18)
+#define KPF_MLOCKED (UINT64_C(1) << 33)
 #define KPF_EXCLUSIVE (UINT64_C(1) << 34)
 #define PAGEMAP_ONCE (UINT64_C(1) << 56)
 
@@ -132,10 +134,11 @@ static unsigned flags_of(const struct ksmsim_page *page)
 	const uint64_t flags = page->kpageflags;
 	const bool once = (page->pagemap & PAGEMAP_ONCE) != 0;
 	const bool dirty = (flags & KPF_DIRTY) != 0;
+	const bool mlocked = (flags & KPF_MLOCKED) != 0;
 
 	return (dirty != (page->state == KSMSIM_PAGE_KSM) ? FLAG_DIRTY : 0) |
-	       (flags & KPF_SWAPBACKED ? 0 : FLAG_LAZYFREE) |
-	       (page->order && flags & KPF_LOCKED ? FLAG_LOCKED : 0) |
+	       (flags & KPF_SWAPBACKED ? 0 : FLAG_LAZYFREE) | (mlocked ? FLAG_MLOCKED : 0) |
+	       (mlocked != ((flags & KPF_UNEVICTABLE) != 0) ? FLAG_UNEVICTABLE : 0) |
 	       (once != (page->mapcount == 1) ? FLAG_ONCE : 0);
 }
 
@@ -357,7 +360,9 @@ void sim_pages_at(const char *text, uint64_t page, char *buf, size_t size)
 		const char *word;
 	} words[] = { { '-', "none" },	   { 'a', "anon" }, { 'k', "ksm" },  { 'z', "zero" },
 		      { 'Z', "ksm_zero" }, { 'f', "file" }, { 's', "swap" }, { 'g', "guard" } };
-	static const char *const flag_words[] = { "dirty", "lazily freed", "locked", "bit 56" };
+	static const char *const flag_words[sizeof(flag_letters) - 1] = {
+		"dirty", "lazily freed", "mlocked", "unevictable unlike mlocked", "bit 56"
+	};
 	struct reader r = { .at = text };
 	struct look look;
 	size_t i;
