@@ -17,7 +17,7 @@ static size_t selected(const struct sim_capture_select *select, struct sim_proc 
 
 static void selection_follows_names_filters_and_descendants(void **state)
 {
-	/* Numbers of processes that cannot be, so that child_nothing is looked up. */
+	/* Numbers of processes that cannot be, so that nothing is looked up. */
 	struct sim_proc procs[] = {
 		{ .pid = 1, .comm = "never", .kernel_thread = true },
 		{ .pid = 3, .comm = "self", .ppid = 1 },

@@ -20,7 +20,7 @@
 
 #include "sim/proc.h"
 
-/* ---- looking changes child_nothing ---- */
+/* ---- looking changes nothing ---- */
 
 /* pagemap and the flags of every page of a range, as root sees them */
 struct image {

@@ -2,61 +2,15 @@
  * test_scenario_thp.c - huge pages in scenarios: operations and how they are
  * refused, expectations, observations, and memory drawn.
  */
-#include "test.h"
+#include "outcome.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include "sim/sim.h"
-
-struct outcome {
-	int status;
-	uint64_t failed;
-	char text[2048];    /* the error or the failed expectations */
-	char *json, *drawn; /* free() */
-};
-
-static char *contents(FILE *file)
-{
-	const long length = ftell(file);
-	char *text = calloc(1, (size_t)length + 1);
-
-	assert_non_null(text);
-	rewind(file);
-	assert_int_equal(fread(text, 1, (size_t)length, file), (size_t)length);
-	fclose(file);
-	return text;
-}
 
 static void run_text(struct outcome *out, const char *text, bool lua)
 {
-	struct sim_options options = { .check = true, .pages = true };
-	FILE *in = tmpfile(), *json = tmpfile(), *map = tmpfile();
-	struct sim_run *run = NULL;
+	static const struct sim_options options = { .check = true, .pages = true };
 
-	memset(out, 0, sizeof(*out));
-	assert_true(in && json && map);
-	fputs(text, in);
-	rewind(in);
-	options.json = json;
-	options.map = map;
-	assert_int_equal(sim_run_new(&options, out->text, sizeof(out->text), &run), 0);
-	out->status = lua ? sim_run_lua(run, in, "t.lua") : sim_run_lines(run, in, "t.ksm");
-	if (!out->status)
-		out->status = sim_run_end(run);
-	out->failed = sim_run_failed(run);
-	snprintf(out->text, sizeof(out->text), "%s%s", sim_run_error(run), sim_run_failure(run));
-	sim_run_free(run);
-	fclose(in);
-	out->json = contents(json);
-	out->drawn = contents(map);
-}
-
-static void outcome_free(struct outcome *out)
-{
-	free(out->json);
-	free(out->drawn);
+	outcome_run(out, &options, lua, text, strlen(text));
 }
 
 static void holds(const char *text)
@@ -65,7 +19,7 @@ static void holds(const char *text)
 
 	run_text(&out, text, false);
 	if (out.status || out.failed)
-		fail_msg("%s", out.text);
+		fail_msg("%s%s", out.error, out.failure);
 	outcome_free(&out);
 }
 
@@ -73,12 +27,14 @@ static void holds(const char *text)
 static void ends(const char *text, int status, const char *words)
 {
 	struct outcome out;
+	const char *said;
 
 	run_text(&out, text, false);
+	said = status ? out.error : out.failure;
 	assert_int_equal(out.status, status);
 	assert_true(status || out.failed);
-	if (!strstr(out.text, words))
-		fail_msg("'%s' is not in '%s'", words, out.text);
+	if (!strstr(said, words))
+		fail_msg("'%s' is not in '%s'", words, said);
 	outcome_free(&out);
 }
 
@@ -220,7 +176,7 @@ static void a_script_sees_large_folios(void **state)
 		 "assert(split('A', 'r', {order = 2}) == 1 and page('A', 'r').order == 2)\n",
 		 true);
 	if (out.status)
-		fail_msg("%s", out.text);
+		fail_msg("%s%s", out.error, out.failure);
 	outcome_free(&out);
 }
 
@@ -257,7 +213,7 @@ static void draws(const char *text, const char *wanted)
 
 	run_text(&out, text, false);
 	if (out.status)
-		fail_msg("%s", out.text);
+		fail_msg("%s%s", out.error, out.failure);
 	if (strcmp(out.drawn, wanted))
 		fail_msg("drawn is\n%s", out.drawn);
 	outcome_free(&out);
