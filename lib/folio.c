@@ -288,7 +288,6 @@ static void forget(struct ks_env *env, struct ks_frames *frames, uint32_t id)
 {
 	struct ks_folio *folio = ks_folio(frames, id);
 
-	ks_lru_forget(frames, folio->head);
 	ks_folio_dequeue(frames, id);
 	if (ks_folio_test(folio, KS_FOLIO_PARTIAL))
 		ks_mthp(env, KSMSIM_MTHP_nr_anon_partially_mapped, folio->order, -1);
@@ -307,6 +306,7 @@ void ks_folio_put_if_unused(struct ks_env *env, struct ks_frames *frames, uint32
 
 	if (folio->maps || folio->gets)
 		return;
+	ks_lru_forget(frames, head);
 	if (block_at(frames, head)->frames) {
 		struct ks_frame *all = ks_block_frame(frames, head);
 
@@ -643,6 +643,7 @@ void ks_folio_break(struct ks_env *env, struct ks_frames *frames, uint32_t id, k
 	KS_ASSERT(env, !old.maps && !old.pins && old.gets == held);
 	KS_ASSERT(env, order < old.order && order != 1);
 	need_frames(env, frames, old.head);
+	ks_lru_forget(frames, old.head);
 	forget(env, frames, id);
 	if (!uniform)
 		make_halves(env, frames, &old, at, order);

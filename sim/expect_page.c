@@ -65,7 +65,7 @@ static const struct {
 	[EXCLUSIVE] = { "exclusive", SIM_SIGHT_exclusive },
 	[DIRTY] = { "dirty", SIM_SIGHT_flags },
 	[LAZYFREE] = { "lazyfree", SIM_SIGHT_flags },
-	[LOCKED] = { "locked", SIM_SIGHT_flags },   /* of large folios only */
+	[LOCKED] = { "locked", SIM_SIGHT_flags },
 	[ONCE] = { "once", SIM_SIGHT_flags },	    /* bit 56 of pagemap */
 	[AS_FILE] = { "as_file", SIM_SIGHT_flags }, /* bit 61 */
 	[WRITABLE] = { "writable", SIM_SIGHT_writable },
@@ -79,7 +79,7 @@ static unsigned marks_of(const struct ksmsim_page *page)
 
 	return (unsigned)own << EXCLUSIVE | (flags & KPF_DIRTY ? 1u << DIRTY : 0) |
 	       (anon && !(flags & KPF_SWAPBACKED) ? 1u << LAZYFREE : 0) |
-	       (page->order && flags & KPF_MLOCKED ? 1u << LOCKED : 0) |
+	       (flags & KPF_MLOCKED ? 1u << LOCKED : 0) |
 	       (page->pagemap & PAGEMAP_ONCE ? 1u << ONCE : 0) |
 	       (page->pagemap & PAGEMAP_FILE ? 1u << AS_FILE : 0) |
 	       (unsigned)page->writable << WRITABLE;

@@ -4,53 +4,9 @@
  */
 #include "test.h"
 
-#include <stdlib.h>
+#include "memory.h"
 
-#include "folio.h"
-
-#define PMD 9u
-#define NR (1u << PMD)
-
-struct world {
-	struct ks_env env;
-	struct ks_contents contents;
-	struct ks_frames frames;
-	jmp_buf out;
-};
-
-static struct world *world_new(enum ks_profile profile)
-{
-	struct world *w = calloc(1, sizeof(*w));
-
-	assert_non_null(w);
-	ks_env_init(&w->env, NULL, profile, 0);
-	w->env.out = &w->out;
-	ks_contents_init(&w->env, &w->contents, 4096);
-	ks_frames_init(&w->env, &w->frames, &w->contents, 2, PMD);
-	return w;
-}
-
-static void world_check(struct world *w)
-{
-	assert_true(ks_folios_check(&w->env, &w->frames));
-	assert_true(ks_frames_check(&w->frames));
-}
-
-/* With everything unmapped nothing may be left. */
-static void world_free(struct world *w)
-{
-	world_check(w);
-	assert_int_equal(w->frames.nr_used, 0);
-	assert_int_equal(w->frames.folios.live, 0);
-	assert_int_equal(w->frames.nr_split_queue, 0);
-	ks_frames_destroy(&w->env, &w->frames);
-	ks_contents_destroy(&w->env, &w->contents);
-	assert_int_equal(w->env.host_bytes, 0);
-	ks_env_destroy(&w->env);
-	free(w);
-}
-
-static uint32_t new_thp(struct world *w, uint32_t mm)
+static uint32_t new_thp(struct memory *w, uint32_t mm)
 {
 	const uint32_t id = ks_folio_alloc(&w->env, &w->frames, 0, PMD);
 
@@ -59,32 +15,32 @@ static uint32_t new_thp(struct world *w, uint32_t mm)
 	return id;
 }
 
-static struct ks_folio *folio(struct world *w, uint32_t id)
+static struct ks_folio *folio(struct memory *w, uint32_t id)
 {
 	return ks_folio(&w->frames, id);
 }
 
-static void unmap_pmd(struct world *w, uint32_t id, uint32_t mm)
+static void unmap_pmd(struct memory *w, uint32_t id, uint32_t mm)
 {
 	ks_folio_unmap_pmd(&w->env, &w->frames, id, mm);
 }
 
-static void to_ptes(struct world *w, uint32_t id, uint32_t mm)
+static void to_ptes(struct memory *w, uint32_t id, uint32_t mm)
 {
 	ks_folio_pmd_to_ptes(&w->env, &w->frames, id, mm);
 }
 
-static void unmap(struct world *w, uint32_t id, uint32_t first, uint32_t nr, uint32_t mm)
+static void unmap(struct memory *w, uint32_t id, uint32_t first, uint32_t nr, uint32_t mm)
 {
 	ks_folio_unmap_ptes(&w->env, &w->frames, folio(w, id)->head + first, nr, mm);
 }
 
-static uint64_t deferred(struct world *w)
+static uint64_t deferred(struct memory *w)
 {
 	return w->env.count[KSMSIM_COUNT_thp_deferred_split_page];
 }
 
-static bool shared(struct world *w, uint32_t id)
+static bool shared(struct memory *w, uint32_t id)
 {
 	return ks_page_maybe_shared(&w->env, &w->frames, folio(w, id)->head);
 }
@@ -93,7 +49,7 @@ static bool shared(struct world *w, uint32_t id)
 
 static void an_untouched_thp_has_no_frames(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	const uint32_t id = new_thp(w, 1);
 	const ks_pfn head = folio(w, id)->head;
 
@@ -107,12 +63,12 @@ static void an_untouched_thp_has_no_frames(void **state)
 	assert_int_equal(w->frames.nr_used, NR);
 	unmap_pmd(w, id, 1);
 	assert_false(ks_frame_live(&w->frames, head));
-	world_free(w);
+	memory_free(w);
 }
 
 static void the_first_byte_makes_frames_and_others_stay_zero(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	const uint32_t id = new_thp(w, 1);
 	const ks_pfn head = folio(w, id)->head;
 	const ks_cid cid = ks_content_seed(&w->env, &w->contents, 5);
@@ -122,15 +78,15 @@ static void the_first_byte_makes_frames_and_others_stay_zero(void **state)
 	assert_int_equal(ks_frame(&w->frames, head + 3)->cid, cid);
 	assert_int_equal(ks_frame(&w->frames, head + 4)->cid, KS_CID_ZERO);
 	assert_int_equal(w->frames.block_frames.live, 1);
-	world_check(w);
+	memory_check(w);
 	unmap_pmd(w, id, 1);
 	assert_int_equal(w->frames.block_frames.live, 0);
-	world_free(w);
+	memory_free(w);
 }
 
 static void smaller_folios_share_a_block_and_are_aligned(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	uint32_t id[33];
 
 	(void)state;
@@ -143,25 +99,25 @@ static void smaller_folios_share_a_block_and_are_aligned(void **state)
 	assert_int_equal(folio(w, id[31])->head / NR, folio(w, id[0])->head / NR);
 	assert_int_not_equal(folio(w, id[32])->head / NR, folio(w, id[0])->head / NR);
 	assert_int_equal(ks_folio_id(&w->frames, folio(w, id[5])->head + 15), id[5]);
-	world_check(w);
+	memory_check(w);
 	for (unsigned i = 0; i < 33; i++)
 		unmap(w, id[i], 0, 16, 1);
-	world_free(w);
+	memory_free(w);
 }
 
 static void the_huge_zero_folio_is_nobodys(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 
 	(void)state;
 	assert_int_equal(ks_folio_id(&w->frames, ks_huge_zero(&w->frames) + 3), 0);
 	assert_int_equal(ks_frame(&w->frames, ks_huge_zero(&w->frames) + 3)->cid, KS_CID_ZERO);
-	world_free(w);
+	memory_free(w);
 }
 
 static void memory_that_ends_and_orders_that_fail(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	uint32_t id;
 
 	(void)state;
@@ -176,14 +132,14 @@ static void memory_that_ends_and_orders_that_fail(void **state)
 	assert_int_equal(ks_folio_alloc(&w->env, &w->frames, 0, PMD), 0);
 	assert_int_equal(w->env.inject[KSMSIM_INJECT_thp], 0);
 	unmap_pmd(w, id, 1);
-	world_free(w);
+	memory_free(w);
 }
 
 /* ---- partially mapped ---- */
 
 static void a_pmd_split_maps_every_page_and_queues_nothing(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	const uint32_t id = new_thp(w, 1);
 	const ks_pfn head = folio(w, id)->head;
 
@@ -196,15 +152,15 @@ static void a_pmd_split_maps_every_page_and_queues_nothing(void **state)
 	assert_true(ks_page_exclusive(&w->frames, head + 511));
 	assert_int_equal(w->frames.nr_anon_thps, 0);
 	assert_int_equal(deferred(w), 0);
-	world_check(w);
+	memory_check(w);
 	unmap(w, id, 0, NR, 1);
 	assert_int_equal(deferred(w), 0);
-	world_free(w);
+	memory_free(w);
 }
 
 static void one_page_less_is_counted_once(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	const uint32_t id = new_thp(w, 1);
 
 	(void)state;
@@ -216,16 +172,16 @@ static void one_page_less_is_counted_once(void **state)
 	assert_int_equal(w->frames.nr_split_queue, 1);
 	ks_folio_map_ptes(&w->env, &w->frames, folio(w, id)->head + 5, 1, 1);
 	assert_true(ks_folio_test(folio(w, id), KS_FOLIO_PARTIAL));
-	world_check(w);
+	memory_check(w);
 	unmap(w, id, 0, 9, 1);
 	unmap(w, id, 11, NR - 11, 1);
 	assert_int_equal(w->env.mthp[KSMSIM_MTHP_nr_anon_partially_mapped][PMD], 0);
-	world_free(w);
+	memory_free(w);
 }
 
 static void before_6_12_the_last_page_of_a_folio_is_queued_in_passing(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_1);
+	struct memory *w = memory_new(KS_PROFILE_V6_1);
 	const uint32_t id = new_thp(w, 1);
 
 	(void)state;
@@ -233,12 +189,12 @@ static void before_6_12_the_last_page_of_a_folio_is_queued_in_passing(void **sta
 	for (unsigned i = 0; i < NR; i++)
 		unmap(w, id, i, 1, 1);
 	assert_int_equal(deferred(w), 1);
-	world_free(w);
+	memory_free(w);
 }
 
 static void a_pmd_elsewhere_hides_that_pages_are_gone(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	const uint32_t id = new_thp(w, 1);
 
 	(void)state;
@@ -250,12 +206,12 @@ static void a_pmd_elsewhere_hides_that_pages_are_gone(void **state)
 	assert_int_equal(deferred(w), 1);
 	unmap(w, id, 0, 7, 1);
 	unmap(w, id, 8, NR - 8, 1);
-	world_free(w);
+	memory_free(w);
 }
 
 static void a_smaller_folio_counts_for_its_size_only(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	const uint32_t id = ks_folio_alloc(&w->env, &w->frames, 0, 4);
 
 	(void)state;
@@ -265,14 +221,14 @@ static void a_smaller_folio_counts_for_its_size_only(void **state)
 	assert_int_equal(w->env.mthp[KSMSIM_MTHP_split_deferred][4], 1);
 	unmap(w, id, 0, 5, 1);
 	unmap(w, id, 6, 10, 1);
-	world_free(w);
+	memory_free(w);
 }
 
 /* ---- who maps it ---- */
 
 static void two_mms_share_and_one_does_not(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	const uint32_t id = new_thp(w, 1);
 
 	(void)state;
@@ -282,13 +238,13 @@ static void two_mms_share_and_one_does_not(void **state)
 	unmap_pmd(w, id, 1);
 	assert_false(shared(w, id));
 	unmap_pmd(w, id, 2);
-	world_free(w);
+	memory_free(w);
 }
 
 /* The third mm finds no slot; alone, mapped by PTEs, it still counts as one of several. */
 static void a_third_mm_leaves_the_folio_shared_for_good(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	const uint32_t id = new_thp(w, 1);
 
 	(void)state;
@@ -299,12 +255,12 @@ static void a_third_mm_leaves_the_folio_shared_for_good(void **state)
 	unmap_pmd(w, id, 2);
 	assert_true(shared(w, id));
 	unmap(w, id, 0, NR, 3);
-	world_free(w);
+	memory_free(w);
 }
 
 static void a_split_after_the_others_went_does_not_repair_it(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	const uint32_t id = new_thp(w, 1);
 
 	(void)state;
@@ -316,12 +272,12 @@ static void a_split_after_the_others_went_does_not_repair_it(void **state)
 	assert_int_equal(folio(w, id)->mm_maps[0] + folio(w, id)->mm_maps[1], NR - 1);
 	assert_true(shared(w, id));
 	unmap(w, id, 0, NR, 3);
-	world_free(w);
+	memory_free(w);
 }
 
 static void the_guess_of_6_12_looks_at_the_first_page(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_12);
+	struct memory *w = memory_new(KS_PROFILE_V6_12);
 	const uint32_t id = ks_folio_alloc(&w->env, &w->frames, 0, 4);
 	const ks_pfn head = folio(w, id)->head;
 
@@ -335,14 +291,14 @@ static void the_guess_of_6_12_looks_at_the_first_page(void **state)
 	unmap(w, id, 0, 1, 2);
 	unmap(w, id, 0, 8, 1);
 	unmap(w, id, 8, 7, 2);
-	world_free(w);
+	memory_free(w);
 }
 
 /* ---- references ---- */
 
 static void a_reference_outlives_all_mappings(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	const uint32_t id = new_thp(w, 1);
 	const ks_pfn head = folio(w, id)->head;
 
@@ -355,14 +311,14 @@ static void a_reference_outlives_all_mappings(void **state)
 	ks_frame_release(&w->env, &w->frames, head + 9, 0, 1);
 	ks_frame_release(&w->env, &w->frames, head + 3, 1, 0);
 	assert_false(ks_frame_live(&w->frames, head));
-	world_free(w);
+	memory_free(w);
 }
 
 /* ---- breaking up ---- */
 
 static void pages_that_nobody_maps_are_freed_at_the_end(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	const uint32_t id = new_thp(w, 1);
 	const ks_pfn head = folio(w, id)->head;
 
@@ -378,10 +334,10 @@ static void pages_that_nobody_maps_are_freed_at_the_end(void **state)
 	assert_true(ks_page_dirty(&w->frames, head + 2));
 	assert_true(ks_frame_live(&w->frames, head + 8));
 	assert_false(ks_frame_live(&w->frames, head + 9));
-	world_check(w);
+	memory_check(w);
 	ks_folio_put(&w->env, &w->frames, head + 8, 1);
 	ks_frame_unmap(&w->env, &w->frames, head + 2);
-	world_free(w);
+	memory_free(w);
 }
 
 static void a_break_around_a_page_halves_towards_it(void **state)
@@ -389,7 +345,7 @@ static void a_break_around_a_page_halves_towards_it(void **state)
 	static const unsigned orders[NR] = {
 		[0] = 8, [256] = 7, [384] = 6, [448] = 5, [480] = 4, [496] = 3, [504] = 2
 	};
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	const uint32_t id = new_thp(w, 1);
 	const ks_pfn head = folio(w, id)->head;
 
@@ -410,12 +366,12 @@ static void a_break_around_a_page_halves_towards_it(void **state)
 		assert_null(ks_folio_of(&w->frames, head + i));
 	ks_folio_settle(&w->env, &w->frames, head, NR);
 	ks_folio_put(&w->env, &w->frames, head + 510, 1);
-	world_free(w);
+	memory_free(w);
 }
 
 static void a_break_to_a_smaller_order_counts_its_parts(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	const uint32_t id = new_thp(w, 1);
 	const ks_pfn head = folio(w, id)->head;
 
@@ -429,14 +385,14 @@ static void a_break_to_a_smaller_order_counts_its_parts(void **state)
 	ks_folio_settle(&w->env, &w->frames, head, NR);
 	assert_int_equal(w->env.mthp[KSMSIM_MTHP_nr_anon][4], 1);
 	ks_folio_put(&w->env, &w->frames, head, 1);
-	world_free(w);
+	memory_free(w);
 }
 
 /* ---- names ---- */
 
 static void a_block_is_not_used_again_at_once(void **state)
 {
-	struct world *w = world_new(KS_PROFILE_V6_18);
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
 	ks_pfn first = 0;
 	unsigned reused = 0;
 
@@ -451,7 +407,7 @@ static void a_block_is_not_used_again_at_once(void **state)
 		unmap_pmd(w, id, 1);
 	}
 	assert_in_range(reused, 200, 400);
-	world_free(w);
+	memory_free(w);
 }
 
 static const struct CMUnitTest tests[] = {

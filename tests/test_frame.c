@@ -1,5 +1,5 @@
 /*
- * test_frame.c - floor 2: references, the LRU batches, pfns and their reuse.
+ * test_frame.c - floor 2: references, pfns and their reuse.
  */
 #include "test.h"
 
@@ -310,175 +310,6 @@ static void an_injected_failure_leaves_the_content_to_the_caller(void **state)
 	world_free(world);
 }
 
-/* ---- the LRU add batch ---- */
-
-static void expect_batch_size(bool is_31, uint32_t size)
-{
-	struct world *world = world_new(1);
-	ks_pfn first = 0;
-
-	world->env.feature[KS_FEAT_lru_batch_31] = is_31;
-	for (uint32_t round = 0; round < 3; round++) {
-		for (uint32_t i = 1; i < size; i++) {
-			const ks_pfn pfn = new_frame(world, 0, round * 100 + i, true);
-
-			first = i == 1 ? pfn : first;
-			assert_int_equal(refs(world, pfn), 2);
-		}
-		assert_int_equal(refs(world, first), 2);
-		assert_int_equal(refs(world, new_frame(world, 0, round * 100, true)), 1);
-		assert_int_equal(refs(world, first), 1);
-		assert_int_equal(world->frames.nr_lru_batch, 0);
-	}
-	/* frames outside the batch do not fill it */
-	first = new_frame(world, 0, 1000, true);
-	for (uint32_t i = 0; i < 2 * size; i++)
-		new_frame(world, 0, 2000 + i, false);
-	assert_int_equal(refs(world, first), 2);
-	world_free(world);
-}
-
-static void a_full_batch_is_drained(void **state)
-{
-	(void)state;
-	expect_batch_size(true, 31);
-	expect_batch_size(false, 15);
-}
-
-static void a_full_batch_frees_what_nobody_maps(void **state)
-{
-	struct world *world = world_new(1);
-	const ks_pfn first = new_frame(world, 0, 0, true);
-
-	(void)state;
-	unmap(world, first);
-	for (uint32_t i = 1; i < 30; i++)
-		new_frame(world, 0, i, true);
-	assert_true(live(world, first));
-	assert_int_equal(refs(world, first), 1);
-	new_frame(world, 0, 30, true);
-	assert_false(live(world, first));
-	world_free(world);
-}
-
-static void without_lru_drain_only_a_full_drain_helps(void **state)
-{
-	struct world *world = world_new(1);
-	ks_pfn pfn[200];
-
-	(void)state;
-	world->env.knob.lru_drain = 0;
-	for (unsigned i = 0; i < 200; i++)
-		pfn[i] = new_frame(world, 0, i, true);
-	ks_lru_drain_local(&world->env, &world->frames);
-	for (unsigned i = 0; i < 200; i++)
-		assert_int_equal(refs(world, pfn[i]), 2);
-	assert_true(ks_frames_check(&world->frames));
-	ks_lru_drain(&world->env, &world->frames);
-	for (unsigned i = 0; i < 200; i++)
-		assert_int_equal(refs(world, pfn[i]), 1);
-	new_frame(world, 0, 500, true);
-	assert_true(ks_frames_check(&world->frames));
-	world_free(world);
-}
-
-/* what was unmapped from locked memory lives on until the mlock batch is drained */
-static void the_mlock_batch_holds_what_locked_memory_unmaps(void **state)
-{
-	struct world *world = world_new(1);
-	const ks_pfn gone = new_frame(world, 0, 1, false), fresh = new_frame(world, 0, 2, false);
-
-	(void)state;
-	ks_lru_mlock(&world->env, &world->frames, gone);
-	ks_lru_mlock(&world->env, &world->frames, gone);
-	ks_lru_mlock(&world->env, &world->frames, KS_PFN_ZERO);
-	assert_int_equal(refs(world, gone), 3);
-	ks_frame_unmap(&world->env, &world->frames, gone);
-	assert_true(live(world, gone));
-	/* a new one is on no LRU list yet, as those in the add batch */
-	ks_lru_mlock_new(&world->env, &world->frames, fresh);
-	assert_int_equal(refs(world, fresh), 2);
-	assert_true(ks_frame_test(ks_frame(&world->frames, fresh), KS_FRAME_LRU_BATCH));
-	assert_true(ks_frames_check(&world->frames));
-	ks_lru_drain_local(&world->env, &world->frames);
-	assert_false(live(world, gone));
-	assert_int_equal(refs(world, fresh), 1);
-	assert_false(ks_frame_test(ks_frame(&world->frames, fresh), KS_FRAME_LRU_BATCH));
-	world_free(world);
-}
-
-/* each batch is drained alone when it is full, and only where the knob lets it */
-static void a_full_batch_is_drained_alone(void **state)
-{
-	struct world *world = world_new(1);
-	ks_pfn added, pfn[31];
-
-	(void)state;
-	added = new_frame(world, 0, 100, true);
-	for (uint32_t i = 0; i < 31; i++) {
-		pfn[i] = new_frame(world, 0, i, false);
-		assert_int_equal(refs(world, pfn[0]), i ? 2 : 1);
-		ks_lru_mlock(&world->env, &world->frames, pfn[i]);
-	}
-	for (uint32_t i = 0; i < 31; i++) {
-		assert_int_equal(refs(world, pfn[i]), 1);
-		assert_int_equal(refs(world, added), 2);
-		ks_lru_lazyfree(&world->env, &world->frames, pfn[i]);
-	}
-	assert_int_equal(refs(world, added), 2);
-	assert_int_equal(refs(world, pfn[0]), 1);
-	world->env.knob.lru_drain = 0;
-	for (uint32_t i = 0; i < 40; i++)
-		ks_lru_mlock(&world->env, &world->frames, pfn[i % 31]);
-	assert_int_equal(refs(world, pfn[0]), 3);
-	ks_lru_drain_local(&world->env, &world->frames);
-	assert_int_equal(refs(world, pfn[0]), 3);
-	ks_lru_drain(&world->env, &world->frames);
-	assert_int_equal(refs(world, pfn[0]), 1);
-	assert_int_equal(refs(world, added), 1);
-	world_free(world);
-}
-
-static void a_page_becomes_lazily_freed_when_the_batch_is_drained(void **state)
-{
-	struct world *world = world_new(1);
-	const ks_pfn pfn = new_frame(world, 0, 1, false), waits = new_frame(world, 0, 2, true);
-	const struct ks_frame *frame = ks_frame(&world->frames, pfn);
-
-	(void)state;
-	ks_lru_lazyfree(&world->env, &world->frames, pfn);
-	ks_lru_lazyfree(&world->env, &world->frames, waits); /* on no list: nothing to move */
-	assert_int_equal(refs(world, pfn), 2);
-	assert_int_equal(refs(world, waits), 2);
-	assert_false(ks_frame_test(frame, KS_FRAME_LAZYFREE));
-	ks_lru_drain(&world->env, &world->frames);
-	assert_int_equal(refs(world, pfn), 1);
-	assert_true(ks_frame_test(frame, KS_FRAME_LAZYFREE));
-	assert_false(ks_frame_test(ks_frame(&world->frames, waits), KS_FRAME_LAZYFREE));
-	ks_lru_lazyfree(&world->env, &world->frames, pfn); /* it is already */
-	assert_int_equal(refs(world, pfn), 1);
-	world_free(world);
-}
-
-static void lru_drain_switched_on_drains_the_overflow(void **state)
-{
-	struct world *world = world_new(1);
-	ks_pfn pfn[40];
-
-	(void)state;
-	world->env.knob.lru_drain = 0;
-	for (unsigned i = 0; i < 40; i++)
-		pfn[i] = new_frame(world, 0, i, true);
-	world->env.knob.lru_drain = 1;
-	new_frame(world, 0, 40, true); /* the batch is full: all of it goes */
-	for (unsigned i = 0; i < 40; i++)
-		assert_int_equal(refs(world, pfn[i]), 1);
-	pfn[0] = new_frame(world, 0, 50, true);
-	ks_lru_drain_local(&world->env, &world->frames);
-	assert_int_equal(refs(world, pfn[0]), 1);
-	world_free(world);
-}
-
 /* ---- pfns ---- */
 
 static void pfns_are_reused_oldest_first_behind_the_quarantine(void **state)
@@ -632,13 +463,6 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(too_many_pins_are_a_limit),
 	cmocka_unit_test(a_full_node_is_a_limit),
 	cmocka_unit_test(an_injected_failure_leaves_the_content_to_the_caller),
-	cmocka_unit_test(a_full_batch_is_drained),
-	cmocka_unit_test(a_full_batch_frees_what_nobody_maps),
-	cmocka_unit_test(without_lru_drain_only_a_full_drain_helps),
-	cmocka_unit_test(the_mlock_batch_holds_what_locked_memory_unmaps),
-	cmocka_unit_test(a_full_batch_is_drained_alone),
-	cmocka_unit_test(a_page_becomes_lazily_freed_when_the_batch_is_drained),
-	cmocka_unit_test(lru_drain_switched_on_drains_the_overflow),
 	cmocka_unit_test(pfns_are_reused_oldest_first_behind_the_quarantine),
 	cmocka_unit_test(a_node_is_the_top_of_the_pfn),
 	cmocka_unit_test(references_agree_with_a_ledger),
