@@ -51,6 +51,15 @@ struct thpworld *thpworld_new(enum ks_profile profile, uint64_t pages)
 	return t;
 }
 
+struct thpworld *thpworld_of_64_kib(enum ks_profile profile)
+{
+	struct thpworld *t = thpworld_new(profile, THPWORLD_NR);
+
+	thpworld_use_size(t, 4, KS_THP_SIZE_ALWAYS);
+	thpworld_use_size(t, 9, KS_THP_SIZE_NEVER);
+	return t;
+}
+
 void thpworld_free(struct thpworld *t)
 {
 	mmworld_free(t->w);
@@ -119,4 +128,46 @@ struct ks_folio *thpworld_folio(struct thpworld *t, struct ks_mm *mm, uint64_t p
 uint64_t thpworld_tables(const struct ks_mm *mm)
 {
 	return mm->pt.nr_tables[3];
+}
+
+struct ks_leaf *thpworld_pmd(struct thpworld *t, struct ks_mm *mm)
+{
+	return ks_pmd_find(&t->sys->tables, &mm->pt, MMWORLD_BASE);
+}
+
+uint32_t thpworld_refs(struct thpworld *t, struct ks_mm *mm, uint64_t page)
+{
+	return ks_frame_refs(&t->sys->frames, mmworld_pte(t->w, mm, page).pfn);
+}
+
+bool thpworld_exclusive(struct thpworld *t, struct ks_mm *mm, uint64_t page)
+{
+	return ks_page_exclusive(&t->sys->frames, mmworld_pte(t->w, mm, page).pfn);
+}
+
+enum ks_fault_result thpworld_fault(struct thpworld *t, struct ks_mm *mm, uint64_t page,
+				    enum ks_fault_kind kind)
+{
+	return ks_fault(t->sys, mm, MMWORLD_BASE + page, kind);
+}
+
+uint64_t thpworld_faults(const struct thpworld *t)
+{
+	return t->env->count[KSMSIM_COUNT_pgfault];
+}
+
+long thpworld_pin(struct thpworld *t, struct ks_mm *mm, uint64_t page, enum ksmsim_pin how)
+{
+	return ks_access_pin(t->sys, mm, MMWORLD_BASE + page, 1, how);
+}
+
+void thpworld_split_pmd(struct thpworld *t, struct ks_mm *mm)
+{
+	ks_split_pmd(t->sys, mm, MMWORLD_BASE);
+	assert_string_equal(thpworld_changed(t), "SPMD1");
+}
+
+void thpworld_use_size(struct thpworld *t, unsigned order, enum ks_thp_size how)
+{
+	t->env->thp_size[order] = (uint8_t)how;
 }

@@ -38,6 +38,8 @@ struct thpworld {
 
 /* @pages: of the process's memory */
 struct thpworld *thpworld_new(enum ks_profile profile, uint64_t pages);
+/* One where faults get folios of 64 KiB and no THPs. */
+struct thpworld *thpworld_of_64_kib(enum ks_profile profile);
 /* Checks the whole world. */
 void thpworld_free(struct thpworld *t);
 /* What changed since the last call, or since the beginning; "" for nothing. Checks the world. */
@@ -52,5 +54,23 @@ void thpworld_exit(struct thpworld *t, struct ks_mm *mm);
 struct ks_folio *thpworld_folio(struct thpworld *t, struct ks_mm *mm, uint64_t page);
 /* PTE tables of @mm: nr_ptes. */
 uint64_t thpworld_tables(const struct ks_mm *mm);
+/* The entry that maps the block as a whole, or NULL. */
+struct ks_leaf *thpworld_pmd(struct thpworld *t, struct ks_mm *mm);
+/* Of the frame that @page of @mm maps. */
+uint32_t thpworld_refs(struct thpworld *t, struct ks_mm *mm, uint64_t page);
+bool thpworld_exclusive(struct thpworld *t, struct ks_mm *mm, uint64_t page);
+
+enum ks_fault_result thpworld_fault(struct thpworld *t, struct ks_mm *mm, uint64_t page,
+				    enum ks_fault_kind kind);
+uint64_t thpworld_faults(const struct thpworld *t);
+long thpworld_pin(struct thpworld *t, struct ks_mm *mm, uint64_t page, enum ksmsim_pin how);
+/* A VMA that is split and merged again: PTE-mapped, and nothing else. */
+void thpworld_split_pmd(struct thpworld *t, struct ks_mm *mm);
+/* hugepages-*kB/enabled */
+void thpworld_use_size(struct thpworld *t, unsigned order, enum ks_thp_size how);
+
+/* What a fault that makes a THP changes. */
+#define THPWORLD_FAULT "FA1 alloc[9]1 nr[9]1"
+#define THPWORLD_HAS_MTHP(profile) ((profile) >= KS_PROFILE_V6_12)
 
 #endif
