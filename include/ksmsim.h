@@ -693,7 +693,7 @@ KSMSIM_API int ksmsim_lru_drain(struct ksmsim *sim);
  */
 KSMSIM_API uint64_t ksmsim_now(const struct ksmsim *sim);
 /**
- * ksmsim_inject_failure() - let the next @count allocations of this kind fail, in the simulated kernel
+ * ksmsim_inject_failure() - let the next @count steps of this kind fail, in the simulated kernel
  * @what: row of inject.def
  * Returns: 0, -EARGUMENT.
  */

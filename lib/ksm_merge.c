@@ -103,7 +103,8 @@ static int merge_one(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn 
 		ks_cost(ksm->env, KS_COST_merge_new);
 		return 0;
 	}
-	if (frame->cid != (kpfn == KS_PFN_ZERO ? KS_CID_ZERO : ks_frame_content(ksm, kpfn)))
+	if (ks_inject(ksm->env, KSMSIM_INJECT_merge_race) ||
+	    frame->cid != (kpfn == KS_PFN_ZERO ? KS_CID_ZERO : ks_frame_content(ksm, kpfn)))
 		return KS_EFAULT;
 	ks_cost(ksm->env, KS_COST_compare_full);
 	replace(ksm, mm, vpn, pfn, kpfn);
