@@ -4,7 +4,7 @@
  * A process of the scenario must have nothing but what the scenario gives it:
  * with merge-any its own data and stack would join KSM, and its page tables and
  * mappings would be counted. So it has no program in the usual sense. It executes
- * a few hundred bytes of code which lie, with its stack and the orders it gets,
+ * a few hundred bytes of code (live_code.c) which lie, with its stack and its orders,
  * in one shared mapping (the arena) at the top of the address space; everything
  * else, vdso and stack included, is unmapped before the scenario begins. Shared
  * mappings never join KSM and have no anonymous pages.
@@ -23,7 +23,6 @@
  * (PR_SET_PDEATHSIG), so a live run must stay on one thread.
  */
 #define _GNU_SOURCE
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -41,203 +40,14 @@
 
 #include "live_parts.h"
 
-#define PROGRAM_BASE UINT64_C(0x7fe000000000)
-#define ARENA_FD 100 /* in a process, from exec on */
-#define PROGRAM_FD 101
+#define PROGRAM_FD 101 /* in a process, from exec on */
 #ifndef PR_SET_THP_DISABLE
 #define PR_SET_THP_DISABLE 41
 #define PR_GET_THP_DISABLE 42
 #endif
 #define ANSWER_MS 300000u /* un-merging many TiB takes minutes */
 
-#if defined(__x86_64__)
-
-#define TEXT1(x) #x
-#define TEXT(x) TEXT1(x)
-
-/*
- * r15 is the slot all the time. Offsets are those of struct live_slot:
- * 0 go, 4 done, 8 order, 16 args, 72 result.
- */
-extern const unsigned char live_code_start[], live_code_main[], live_code_fault[], live_code_end[];
-__asm__(".pushsection .rodata\n"
-	".balign 16\n"
-	".globl live_code_start, live_code_main, live_code_fault, live_code_end\n"
-	".hidden live_code_start, live_code_main, live_code_fault, live_code_end\n"
-	"live_code_start:\n" /* after exec: argv[0] spells the slot, 'A' + 4 bits each */
-	"	mov 8(%rsp), %rsi\n"
-	"	xor %r14d, %r14d\n"
-	"1:	movzbl (%rsi), %ecx\n"
-	"	test %ecx, %ecx\n"
-	"	jz 2f\n"
-	"	shl $4, %r14\n"
-	"	lea -65(%r14,%rcx), %r14\n"
-	"	inc %rsi\n"
-	"	jmp 1b\n"
-	"2:	mov $9, %eax\n" /* mmap */
-	"	movabs $0x7ff000000000, %rdi\n"
-	"	mov $0x10001000, %esi\n"
-	"	mov $7, %edx\n"
-	"	mov $0x11, %r10d\n"
-	"	mov $" TEXT(
-		ARENA_FD) ", %r8d\n"
-			  "	xor %r9d, %r9d\n"
-			  "	syscall\n"
-			  "	shl $19, %r14\n"
-			  "	lea 0x1000(%rax,%r14), %r15\n"
-			  "	lea (live_code_main - live_code_start)(%rax), %rax\n"
-			  "	jmp *%rax\n"
-			  "live_code_fault:\n" /* signal handler: the interrupted order is given up */
-			  "	mov $-14, %rax\n"
-			  "	cld\n"
-			  "	jmp 9f\n"
-			  "live_code_main:\n"
-			  "	xor %eax, %eax\n"
-			  "9:	lea 0x1f000(%r15), %rsp\n" /* answer: rax */
-			  "	mov %rax, 72(%r15)\n"
-			  "	mov (%r15), %ebx\n"
-			  "	mov %ebx, 4(%r15)\n"
-			  "	mov $202, %eax\n" /* futex wake */
-			  "	lea 4(%r15), %rdi\n"
-			  "	mov $1, %esi\n"
-			  "	mov $1, %edx\n"
-			  "	syscall\n"
-			  "3:	cmp (%r15), %ebx\n"
-			  "	jne 4f\n"
-			  "	mov $202, %eax\n" /* futex wait */
-			  "	mov %r15, %rdi\n"
-			  "	xor %esi, %esi\n"
-			  "	mov %ebx, %edx\n"
-			  "	xor %r10d, %r10d\n"
-			  "	syscall\n"
-			  "	jmp 3b\n"
-			  "4:	mov 8(%r15), %rax\n"
-			  "	cmp $1, %rax\n"
-			  "	je 5f\n"
-			  "	cmp $2, %rax\n"
-			  "	je 6f\n"
-			  "	cmp $3, %rax\n"
-			  "	je 7f\n"
-			  "	cmp $4, %rax\n"
-			  "	je 8f\n"
-			  "	mov 16(%r15), %rax\n" /* LIVE_SYSCALL */
-			  "	mov 24(%r15), %rdi\n"
-			  "	mov 32(%r15), %rsi\n"
-			  "	mov 40(%r15), %rdx\n"
-			  "	mov 48(%r15), %r10\n"
-			  "	mov 56(%r15), %r8\n"
-			  "	mov 64(%r15), %r9\n"
-			  "	syscall\n"
-			  "	jmp 9b\n"
-			  "5:	mov 16(%r15), %r12\n" /* LIVE_COPY */
-			  "	mov 24(%r15), %r13\n"
-			  "	mov 40(%r15), %rbp\n"
-			  "51:	test %rbp, %rbp\n"
-			  "	jz live_code_main\n"
-			  "	mov %r12, %rdi\n"
-			  "	mov %r13, %rsi\n"
-			  "	mov 32(%r15), %rcx\n"
-			  "	rep movsb\n"
-			  "	add 48(%r15), %r12\n"
-			  "	add 56(%r15), %r13\n"
-			  "	dec %rbp\n"
-			  "	jmp 51b\n"
-			  "6:	mov 16(%r15), %rdi\n" /* LIVE_TOUCH */
-			  "	mov 24(%r15), %rcx\n"
-			  "61:	test %rcx, %rcx\n"
-			  "	jz live_code_main\n"
-			  "	lock addb $0, (%rdi)\n"
-			  "	add $4096, %rdi\n"
-			  "	dec %rcx\n"
-			  "	jmp 61b\n"
-			  "7:	mov 16(%r15), %rdi\n" /* LIVE_READ */
-			  "	mov 24(%r15), %rcx\n"
-			  "71:	test %rcx, %rcx\n"
-			  "	jz live_code_main\n"
-			  "	movzbl (%rdi), %eax\n"
-			  "	add $4096, %rdi\n"
-			  "	dec %rcx\n"
-			  "	jmp 71b\n"
-			  "8:	mov 16(%r15), %r14\n" /* LIVE_FORK */
-			  "	mov $56, %eax\n"      /* clone(CLONE_PARENT) */
-			  "	mov $0x8000, %edi\n"
-			  "	xor %esi, %esi\n"
-			  "	xor %edx, %edx\n"
-			  "	xor %r10d, %r10d\n"
-			  "	xor %r8d, %r8d\n"
-			  "	syscall\n"
-			  "	test %rax, %rax\n"
-			  "	jnz 9b\n"
-			  "	mov %r14, %r15\n"
-			  "	jmp live_code_main\n"
-			  "live_code_end:\n"
-			  ".popsection\n");
-
-_Static_assert(LIVE_ARENA == 0x7ff000000000, "live_code_start");
-_Static_assert(LIVE_ARENA_SIZE == 0x10001000 && LIVE_CODE_SIZE == 0x1000, "live_code_start");
-_Static_assert(LIVE_SLOT_SIZE == 1 << 19 && LIVE_SLOT_STACK == 0x1f000, "live_code_start");
-_Static_assert(offsetof(struct live_slot, result) == 72, "live_code_main");
-
-static uint64_t code_address(const unsigned char *label)
-{
-	return LIVE_ARENA + (uint64_t)(label - live_code_start);
-}
-
-#else
-/* sim_live_new() refuses before any of this is used. */
-static const unsigned char live_code_start[1], live_code_fault[1];
-static const unsigned char *const live_code_end = live_code_start;
-
-static uint64_t code_address(const unsigned char *label)
-{
-	return label == live_code_start;
-}
-#endif
-
-/* ---- the arena and the program ---- */
-
-/* An executable of one segment: the code, and nothing else. */
-static bool write_program(int fd)
-{
-	const size_t code = (size_t)(live_code_end - live_code_start);
-	const size_t head = sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr);
-	const Elf64_Ehdr file = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64,
-					       ELFDATA2LSB, EV_CURRENT },
-				  .e_type = ET_EXEC,
-				  .e_machine = EM_X86_64,
-				  .e_version = EV_CURRENT,
-				  .e_entry = PROGRAM_BASE + head,
-				  .e_phoff = sizeof(Elf64_Ehdr),
-				  .e_ehsize = sizeof(Elf64_Ehdr),
-				  .e_phentsize = sizeof(Elf64_Phdr),
-				  .e_phnum = 1 };
-	const Elf64_Phdr segment = { .p_type = PT_LOAD,
-				     .p_flags = PF_R | PF_X,
-				     .p_vaddr = PROGRAM_BASE,
-				     .p_paddr = PROGRAM_BASE,
-				     .p_filesz = head + code,
-				     .p_memsz = head + code,
-				     .p_align = LIVE_PAGE };
-
-	return write(fd, &file, sizeof(file)) == (ssize_t)sizeof(file) &&
-	       write(fd, &segment, sizeof(segment)) == (ssize_t)sizeof(segment) &&
-	       write(fd, live_code_start, code) == (ssize_t)code;
-}
-
-/* A file that is open for writing cannot be executed: open it again. */
-static int make_program(struct live *live)
-{
-	char path[64];
-	const int fd = memfd_create("ksmsim-process", MFD_CLOEXEC);
-
-	if (fd < 0)
-		return live_fail_errno(live, "a file in memory");
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (write_program(fd))
-		live->program_fd = open(path, O_RDONLY | O_CLOEXEC);
-	close(fd);
-	return live->program_fd < 0 ? live_fail_errno(live, "the program of the processes") : 0;
-}
+/* ---- the arena ---- */
 
 int live_children_start(struct live *live)
 {
@@ -250,8 +60,8 @@ int live_children_start(struct live *live)
 		live->arena = NULL;
 		return live_fail_errno(live, "the shared memory of the processes");
 	}
-	memcpy(live->arena, live_code_start, (size_t)(live_code_end - live_code_start));
-	return make_program(live);
+	live_code_copy(live->arena);
+	return live_code_program(live);
 }
 
 static void reap(struct live_process *process)
@@ -392,9 +202,9 @@ static int catch_faults(struct live *live, uint32_t process)
 	static const int signals[] = { SIGSEGV, SIGBUS };
 	struct live_process *p = &live->processes[process];
 	const uint64_t scratch = live_slot_address(p) + LIVE_SLOT_SCRATCH;
-	const struct kernel_sigaction action = { code_address(live_code_fault),
+	const struct kernel_sigaction action = { live_code_fault_address(),
 						 SA_NODEFER | 0x04000000 /* SA_RESTORER */,
-						 code_address(live_code_fault), 0 };
+						 live_code_fault_address(), 0 };
 	int64_t result;
 	size_t i;
 	int error = 0;
@@ -484,7 +294,7 @@ static void become(const struct live *live, char *name, pid_t parent)
 
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent || setpgid(0, 0) ||
 	    (live->thp.group >= 0 && write(live->thp.group, "0", 1) != 1) ||
-	    dup2(live->arena_fd, ARENA_FD) < 0 || dup2(live->program_fd, PROGRAM_FD) < 0)
+	    dup2(live->arena_fd, LIVE_ARENA_FD) < 0 || dup2(live->program_fd, PROGRAM_FD) < 0)
 		_exit(1);
 	personality(ADDR_NO_RANDOMIZE);
 	syscall(SYS_execveat, PROGRAM_FD, "", argv, envp, AT_EMPTY_PATH);

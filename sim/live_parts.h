@@ -3,6 +3,7 @@
  *
  *	live.c		operations and figures: the backend itself
  *	live_child.c	the processes of the scenario
+ *	live_code.c	what runs in them
  *	live_access.c	what they do to their memory, and pins
  *	live_ksmd.c	ksmd: knobs with a value of the scenario's own, steps
  *	live_trace.c	events
@@ -29,6 +30,7 @@
 #define LIVE_PMD_ORDER 9u
 #define LIVE_USER_END UINT64_C(0x7ffffffff000)
 #define LIVE_ARENA UINT64_C(0x7ff000000000) /* where every process has what it shares with us */
+#define LIVE_ARENA_FD 100		    /* in a process, from exec on */
 #define LIVE_CODE_SIZE UINT64_C(0x1000)
 #define LIVE_SLOT_SIZE UINT64_C(0x80000)
 #define LIVE_SLOT_SCRATCH UINT64_C(0x1000) /* a page for paths and structures */
@@ -38,7 +40,7 @@
 #define LIVE_SLOTS 512u
 #define LIVE_ARENA_SIZE (LIVE_CODE_SIZE + LIVE_SLOTS * LIVE_SLOT_SIZE)
 
-/* What a process is told and answers; the first fields are known to its code (live_child.c). */
+/* What a process is told and answers; the first fields are known to its code (live_code.c). */
 struct live_slot {
 	uint32_t go, done; /* number of the last order given, carried out */
 	uint64_t order;	   /* enum live_order */
@@ -285,6 +287,15 @@ int live_order(struct live *live, uint32_t process, enum live_order order, const
 /* live_order(LIVE_SYSCALL) */
 #define live_call(live, process, result, ...) \
 	live_order(live, process, LIVE_SYSCALL, LIVE_ARGS(__VA_ARGS__), result)
+
+/* ---- live_code.c ---- */
+
+/* The code, to the beginning of the arena. */
+void live_code_copy(uint8_t *to);
+/* In a process: where it answers -EFAULT. */
+uint64_t live_code_fault_address(void);
+/* Makes live->program_fd. */
+int live_code_program(struct live *live);
 
 /* ---- live_access.c ---- */
 
