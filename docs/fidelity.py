@@ -142,8 +142,7 @@ HUGE_PAGES = """
 * `enabled` and the sizes are `always` only during the operations of a scenario that sets them so, and
   `madvise` in between. khugepaged makes no pass with `always`: it would work on everybody's memory.
 * khugepaged makes a pass when it is asked to, and never otherwise. Its list is never empty.
-* `shrink` reclaims lazily freed pages as well. A folio that it cannot split it tries many times; that
-  counts once.
+* A folio that `shrink` cannot split it tries many times; that counts once.
 * Allocations of the huge zero folio are counted only where no other process holds it.
 * Of large folios kpageflags shows for every page what is true of the first: exclusive, dirty, lazily
   freed, locked.

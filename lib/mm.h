@@ -4,7 +4,7 @@
  * Rooms: vma.c (find, split, merge, flags), mmap.c (mmap, munmap, mprotect,
  * brk), mremap.c, madvise.c (all advices and mlock), mm.c (create, fork, exec,
  * exit), zap.c (unmapping pages), swap.c, rmap.c (from frame to its mappings),
- * pmd.c (PMD entries of huge pages, the huge zero folio), split.c (folio splits).
+ * pmd.c (PMD entries of huge pages, the huge zero folio), split.c (folio splits), lazyfree.c.
  *
  * Everything here takes the struct ks_system, which holds what all processes
  * share. Addresses are page numbers (vpn). Results: >= 0 or a negative Linux
@@ -363,6 +363,12 @@ void ks_rmap_folio(struct ks_system *sys, const struct ks_folio *folio,
 void ks_rmap_walk(struct ks_system *sys, ks_pfn pfn,
 		  void (*visit)(void *self, struct ks_mm *mm, uint64_t vpn, struct ks_pte pte),
 		  void *self);
+
+/* ---- lazyfree.c ---- */
+
+/* Every page that MADV_FREE let go, and that nobody locks, holds or wrote since, leaves every
+ * process: what reclaim does without a swap device, if it goes on for long. */
+void ks_reclaim_lazyfree(struct ks_system *sys);
 
 /* ---- swap.c ---- */
 

@@ -9,7 +9,8 @@
  *
  * Reclaim asks the shrinker for a share of the queue by priority, carries over
  * what was too little to begin with, and goes on as long as there may be something
- * to get: a folio that cannot be split is tried dozens of times.
+ * to get: a folio that cannot be split is tried dozens of times. Lazily freed pages go
+ * first (lazyfree.c).
  *
  * What can surprise: max_ptes_none is read here and not when the THP was queued,
  * the knob shrink_underused only there. A folio stays on the queue while it is
@@ -18,9 +19,9 @@
  * Models: mm/huge_memory.c:deferred_split_scan(), thp_underused();
  * mm/shrinker.c:do_shrink_slab(); mm/memcontrol-v1.c:mem_cgroup_force_empty().
  * Differs: nobody else holds a folio's lock, so what 7.3 does with a locked one
- * never happens; nothing but large folios is reclaimed, so force_empty never gets
- * anywhere and ends after its number of tries. How often drop_caches goes round
- * depends on all that it drops; here it looks at each folio once.
+ * never happens; what lazily freed pages bring in does not count, so that force_empty
+ * never gets anywhere and ends after its number of tries. How often drop_caches goes
+ * round depends on all that it drops; here it looks at each folio once.
  */
 #include "thp.h"
 
@@ -158,6 +159,7 @@ uint64_t ks_shrink_force_empty(struct ks_system *sys)
 	uint64_t split_up = 0;
 
 	ks_lru_drain(sys->env, &sys->frames);
+	ks_reclaim_lazyfree(sys);
 	for (unsigned round = 0; round < rounds; round++) {
 		for (unsigned priority = DEF_PRIORITY + 1; priority--;)
 			split_up += shrink_slab(sys, priority);

@@ -46,6 +46,8 @@ static const struct row {
 	  "A.anon_huge=1" },
 	{ "collapse_inside_block_ok", "", SMALL "madvise A r+1:2 COLLAPSE\n",
 	  "result=0 A.anon_huge=0", "result=-EINVAL A.anon_huge=0" },
+	{ "lazyfree_batched", "", PTES "madvise A r FREE\ntouch A r+20\nshrink\n",
+	  "A.r=order:9 A.rss_anon=512", "A.r+0:20=none A.r+20:492=anon" },
 	{ "collapse_skips_lazyfree", "",
 	  SMALL "madvise A r HUGEPAGE\nmadvise A r+3 FREE\ndrain\nkhugepaged\n",
 	  "result=0 A.anon_huge=0", "result=1 A.anon_huge=1" },
