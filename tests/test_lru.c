@@ -291,6 +291,48 @@ static void a_page_locked_before_it_is_on_a_list_is_not_counted(void **state)
 	end(w);
 }
 
+/* lru_add() looks again: a page that was taken off the unevictable list and unlocked meanwhile,
+ * whatever its count was, comes back onto an evictable one */
+static void a_page_unlocked_while_it_waits_forgets_its_count(void **state)
+{
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
+	const ks_pfn pfn = new_frame(w, 1, false), other = new_frame(w, 2, false);
+
+	(void)state;
+	lock(w, pfn);
+	lock(w, pfn);
+	drain(w);
+	ks_lru_putback(&w->env, &w->frames, pfn);
+	unlock(w, pfn);
+	for (unsigned i = 0; i < 30; i++)
+		lock(w, other); /* the mlock batch is drained, the add batch is not */
+	expect_lock(w, pfn, false, true, 2);
+	drain(w);
+	expect_lock(w, pfn, false, false, 0);
+	end(w);
+}
+
+/* the same beyond one batch */
+static void a_page_locked_in_the_overflow_is_not_counted(void **state)
+{
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
+	const ks_pfn other = new_frame(w, 1, false);
+	ks_pfn pfn = KS_PFN_NONE;
+
+	(void)state;
+	w->env.knob.lru_drain = 0;
+	for (unsigned i = 0; i < 40; i++)
+		pfn = new_frame(w, 2 + i, true);
+	w->env.knob.lru_drain = 1;
+	lock(w, pfn);
+	for (unsigned i = 0; i < 30; i++)
+		lock(w, other);
+	expect_lock(w, pfn, true, false, 0);
+	drain(w);
+	expect_lock(w, pfn, true, true, 0);
+	end(w);
+}
+
 /* mlock_new_folio(): its first lock counts */
 static void a_new_page_of_locked_memory_is_counted_once(void **state)
 {
@@ -443,6 +485,41 @@ static void an_unevictable_page_is_not_freed_lazily(void **state)
 	end(w);
 }
 
+/* neither when it is asked for nor when the batch is drained */
+static void a_page_in_the_swap_cache_is_not_freed_lazily(void **state)
+{
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
+	const ks_pfn before = new_frame(w, 1, false), between = new_frame(w, 2, false);
+
+	(void)state;
+	ks_frame_flag(ks_frame(&w->frames, before), KS_FRAME_SWAPCACHE, true);
+	ks_lru_lazyfree(&w->env, &w->frames, before);
+	assert_int_equal(refs(w, before), 2);
+	ks_lru_lazyfree(&w->env, &w->frames, between);
+	ks_frame_flag(ks_frame(&w->frames, between), KS_FRAME_SWAPCACHE, true);
+	drain(w);
+	assert_false(ks_page_lazyfree(&w->frames, before));
+	assert_false(ks_page_lazyfree(&w->frames, between));
+	ks_frame_uncache(&w->env, &w->frames, before);
+	ks_frame_uncache(&w->env, &w->frames, between);
+	end(w);
+}
+
+static void a_large_folio_freed_lazily_empties_the_batch(void **state)
+{
+	struct memory *w = memory_new(KS_PROFILE_V6_18);
+	const ks_pfn small = new_frame(w, 1, false), head = new_folio(w, PMD, false);
+
+	(void)state;
+	ks_lru_lazyfree(&w->env, &w->frames, small);
+	assert_false(ks_page_lazyfree(&w->frames, small));
+	ks_lru_lazyfree(&w->env, &w->frames, head);
+	assert_true(ks_page_lazyfree(&w->frames, small));
+	assert_true(ks_page_lazyfree(&w->frames, head));
+	ks_folio_put(&w->env, &w->frames, head, 1);
+	end(w);
+}
+
 static void the_check_finds_a_count_without_a_page(void **state)
 {
 	struct memory *w = memory_new(KS_PROFILE_V6_18);
@@ -465,6 +542,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(lru_drain_switched_on_drains_the_overflow),
 	cmocka_unit_test(a_page_locked_twice_is_unlocked_twice),
 	cmocka_unit_test(a_page_locked_before_it_is_on_a_list_is_not_counted),
+	cmocka_unit_test(a_page_unlocked_while_it_waits_forgets_its_count),
+	cmocka_unit_test(a_page_locked_in_the_overflow_is_not_counted),
 	cmocka_unit_test(a_new_page_of_locked_memory_is_counted_once),
 	cmocka_unit_test(entries_of_a_batch_are_carried_out_in_order),
 	cmocka_unit_test(a_large_folio_is_counted_at_once),
@@ -472,6 +551,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(ptes_of_large_folios_unlock_by_version),
 	cmocka_unit_test(parts_of_a_locked_folio_begin_with_a_count_of_0),
 	cmocka_unit_test(an_unevictable_page_is_not_freed_lazily),
+	cmocka_unit_test(a_page_in_the_swap_cache_is_not_freed_lazily),
+	cmocka_unit_test(a_large_folio_freed_lazily_empties_the_batch),
 	cmocka_unit_test(the_check_finds_a_count_without_a_page),
 };
 
