@@ -10,8 +10,8 @@
  * if a PMD maps it (z^ is the huge zero folio); then what else kpageflags and pagemap
  * say: d dirty (of a KSM page: clean), l lazily freed, m mlocked, u unevictable without
  * being mlocked or the other way round, x the bit "mapped once" is not as the number of
- * mappings has it. a1..4 are four frames in a row, k5*2 is the same frame twice. g is a
- * guard page.
+ * mappings has it, b other bits are not those that such a page has. a1..4 are four frames
+ * in a row, k5*2 is the same frame twice. g is a guard page.
  *
  * Frames are numbered in the order in which they are met, over all processes:
  * two backends that agree on which page is which frame give the same text,
@@ -24,16 +24,39 @@
 #include "run.h"
 
 /* enum words of a look; their letters are in flag_letters */
-enum { FLAG_DIRTY = 1, FLAG_LAZYFREE = 2, FLAG_MLOCKED = 4, FLAG_UNEVICTABLE = 8, FLAG_ONCE = 16 };
-static const char flag_letters[] = "dlmux";
+enum {
+	FLAG_DIRTY = 1,
+	FLAG_LAZYFREE = 2,
+	FLAG_MLOCKED = 4,
+	FLAG_UNEVICTABLE = 8,
+	FLAG_ONCE = 16,
+	FLAG_BITS = 32
+};
+static const char flag_letters[] = "dlmuxb";
 
 /* Bits of kpageflags and of pagemap. */
-#define KPF_DIRTY (UINT64_C(1) << 4)
-#define KPF_SWAPBACKED (UINT64_C(1) << 14)
-#define KPF_UNEVICTABLE (UINT64_C(1) << 18)
-#define KPF_MLOCKED (UINT64_C(1) << 33)
-#define KPF_EXCLUSIVE (UINT64_C(1) << 34)
-#define PAGEMAP_ONCE (UINT64_C(1) << 56)
+#define BIT(n) (UINT64_C(1) << (n))
+#define KPF_UPTODATE BIT(3)
+#define KPF_DIRTY BIT(4)
+#define KPF_WRITEBACK BIT(8)
+#define KPF_BUDDY BIT(10)
+#define KPF_MMAP BIT(11)
+#define KPF_ANON BIT(12)
+#define KPF_SWAPBACKED BIT(14)
+#define KPF_HEAD BIT(15)
+#define KPF_TAIL BIT(16)
+#define KPF_HUGETLB BIT(17)
+#define KPF_UNEVICTABLE BIT(18)
+#define KPF_HWPOISON BIT(19)
+#define KPF_THP BIT(22)
+#define KPF_ZERO BIT(24)
+#define KPF_RESERVED BIT(32)
+#define KPF_MLOCKED BIT(33)
+#define KPF_EXCLUSIVE BIT(34)
+#define PAGEMAP_ONCE BIT(56)
+#define PAGEMAP_FILE BIT(61)
+#define PAGEMAP_SWAP BIT(62)
+#define PAGEMAP_PRESENT BIT(63)
 
 struct look {
 	char state;
@@ -129,6 +152,44 @@ static bool sees(const struct writer *w, enum sim_sight sight)
 	return (w->run->blind.pages >> sight & 1) == 0;
 }
 
+static bool is_zero_page(enum ksmsim_page_state state)
+{
+	return state == KSMSIM_PAGE_ZERO || state == KSMSIM_PAGE_KSM_ZERO;
+}
+
+/* The bits that tell what kind of page it is. Not among them: those of LRU lists, which move by
+ * themselves, and the KSM bit, which some kernels set for every anonymous page. */
+static uint64_t bits_of_kind(const struct ksmsim_page *page, unsigned order)
+{
+	const uint64_t part = page->pfn & (BIT(order) - 1) ? KPF_TAIL : KPF_HEAD;
+
+	if (page->huge_zero)
+		return KPF_ZERO | KPF_THP | part;
+	if (is_zero_page(page->state))
+		return KPF_ZERO | KPF_RESERVED;
+	return KPF_MMAP | KPF_ANON | (order ? KPF_THP | part : 0);
+}
+
+/* Are these bits of kpageflags and pagemap other than the kind of page has them? Before 6.12 a
+ * tail page has bits of its own. */
+static bool has_other_bits(const struct writer *w, const struct ksmsim_page *page)
+{
+	const uint64_t all = KPF_WRITEBACK | KPF_BUDDY | KPF_MMAP | KPF_ANON | KPF_HEAD | KPF_TAIL |
+			     KPF_HUGETLB | KPF_HWPOISON | KPF_THP | KPF_ZERO | KPF_RESERVED;
+	const uint64_t shown = PAGEMAP_PRESENT | PAGEMAP_SWAP | PAGEMAP_FILE;
+	const uint64_t flags = page->kpageflags;
+	const unsigned pmd_order = (unsigned)__builtin_ctzll(w->run->world.page / 8);
+	const bool zero = is_zero_page(page->state);
+
+	if ((page->pagemap & shown) != (PAGEMAP_PRESENT | (page->huge_zero ? PAGEMAP_FILE : 0)))
+		return true;
+	if (flags & KPF_TAIL && !(flags & KPF_UPTODATE) && !zero)
+		return false;
+	if ((flags & all) != bits_of_kind(page, page->huge_zero ? pmd_order : page->order))
+		return true;
+	return zero ? page->pagemap & PAGEMAP_ONCE : !(flags & KPF_UPTODATE);
+}
+
 static unsigned flags_of(const struct ksmsim_page *page)
 {
 	const uint64_t flags = page->kpageflags;
@@ -159,6 +220,8 @@ static int look_at(struct writer *w, const struct ksmsim_page *page, struct look
 		state = KSMSIM_PAGE_NONE;
 	*look = (struct look){ .state = states[state], .mapcount = 1 };
 	look->huge = page->pmd_mapped && sees(w, SIM_SIGHT_huge);
+	if (is_zero_page(state) && sees(w, SIM_SIGHT_flags) && has_other_bits(w, page))
+		look->flags = FLAG_BITS;
 	if (state != KSMSIM_PAGE_ANON && state != KSMSIM_PAGE_KSM)
 		return 0;
 	look->order = sees(w, SIM_SIGHT_order) ? page->order : 0;
@@ -167,7 +230,8 @@ static int look_at(struct writer *w, const struct ksmsim_page *page, struct look
 	/* of a large folio the kernel shows for every page what is true of its head */
 	look->own = sees(w, SIM_SIGHT_exclusive) &&
 		    (page->order ? (page->kpageflags & KPF_EXCLUSIVE) != 0 : page->anon_exclusive);
-	look->flags = sees(w, SIM_SIGHT_flags) ? flags_of(page) : 0;
+	if (sees(w, SIM_SIGHT_flags))
+		look->flags = flags_of(page) | (has_other_bits(w, page) ? FLAG_BITS : 0);
 	return sees(w, SIM_SIGHT_frame) ? frame_of(w, page->pfn, &look->frame) : 0;
 }
 
@@ -361,7 +425,8 @@ void sim_pages_at(const char *text, uint64_t page, char *buf, size_t size)
 	} words[] = { { '-', "none" },	   { 'a', "anon" }, { 'k', "ksm" },  { 'z', "zero" },
 		      { 'Z', "ksm_zero" }, { 'f', "file" }, { 's', "swap" }, { 'g', "guard" } };
 	static const char *const flag_words[sizeof(flag_letters) - 1] = {
-		"dirty", "lazily freed", "mlocked", "unevictable unlike mlocked", "bit 56"
+		"dirty",  "lazily freed", "mlocked", "unevictable unlike mlocked",
+		"bit 56", "other bits"
 	};
 	struct reader r = { .at = text };
 	struct look look;

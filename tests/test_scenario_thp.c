@@ -205,6 +205,20 @@ static void observations_tell_what_is_not_0(void **state)
 	outcome_free(&out);
 }
 
+/* 7.3 does not show the huge zero folio with the file bit. */
+static void observations_mark_bits_that_the_state_does_not_tell(void **state)
+{
+	struct outcome out;
+
+	(void)state;
+	run_text(&out, "feature huge_zero_file_bit 0\n" THP "read A r+0\nmmap A s 1\nread A s\n",
+		 false);
+	assert_int_equal(out.status, 0);
+	assert_non_null(strstr(out.json, "\"A.r\":\"z^b*512\""));
+	assert_non_null(strstr(out.json, "\"A.s\":\"z\""));
+	outcome_free(&out);
+}
+
 /* ---- maps ---- */
 
 static void draws(const char *text, const char *wanted)
@@ -290,6 +304,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(guards_are_a_state),
 	cmocka_unit_test(a_script_sees_large_folios),
 	cmocka_unit_test(observations_tell_what_is_not_0),
+	cmocka_unit_test(observations_mark_bits_that_the_state_does_not_tell),
 	cmocka_unit_test(a_map_has_a_character_for_each_page),
 	cmocka_unit_test(equal_lines_are_drawn_once),
 	cmocka_unit_test(a_long_map_has_a_character_for_each_block),
