@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "output.h"
+#include "sim.h"
 
 enum cli_exit { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
@@ -39,29 +40,41 @@ struct cli_option {
 	const char *doc;
 };
 
-/* Reads the arguments of a command one after the other. */
-struct cli_args {
-	const char *command;
-	const struct cli_option *options; /* ends with a NULL name */
-	int argc;
-	char **argv;
-	int next;
-	bool only_operands; /* after -- */
-};
-
-enum { CLI_END = -1, CLI_OPERAND = -2, CLI_BAD = -3 };
+enum { CLI_OPERAND = -1 };
 
 /**
- * cli_next() - the next argument
- * @value: out: of the option, or the operand
- * Returns: index of the option, CLI_OPERAND, CLI_END, or CLI_BAD (a message was printed).
+ * cli_take() - the arguments of a command, one after the other
+ * @options: ends with a NULL name
+ * @take: gets the index of an option, or CLI_OPERAND; ends it if it returns not 0
+ * @command: for @take
+ * Returns: 0, or a status (and a message was printed).
  */
-int cli_next(struct cli_args *args, const char **value);
+int cli_take(const struct cli_option *options, int argc, char **argv,
+	     int (*take)(void *command, int option, const char *value), void *command);
+
+/* Values of options that may be repeated: NAME=VALUE. */
+struct cli_settings {
+	struct sim_setting *list; /* free() */
+	size_t nr;
+};
+
+/* The text is the program's own argument: it is cut in two where it is. */
+int cli_setting(struct cli_settings *to, const char *option, const char *text);
+int cli_settings_add(struct cli_settings *to, const struct sim_setting *list, size_t nr);
+
+/* A list of texts, and "1,2,3" in one of process ids; both to be freed with free(). */
+int cli_text(const char ***list, size_t *nr, const char *text);
+int cli_pids(int64_t **list, size_t *nr, const char *option, const char *text);
 
 /* Message on stderr; returns CLI_USAGE. */
 int cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void cli_print_options(const struct cli_option *options, FILE *out);
-bool cli_number(const char *option, const char *text, uint64_t *value);
+/* 0 or CLI_USAGE */
+int cli_number(const char *option, const char *text, uint64_t *value);
+/* From 1 to @max. */
+int cli_number_to(const char *option, const char *text, uint64_t max, uint32_t *value);
+/* The command line as it was typed, cut off where it does not fit. */
+void cli_typed(int argc, char **argv, char *buf, size_t size);
 /* Flushes stdout; CLI_USAGE and a message if anything could not be written, else @status. */
 int cli_finish(int status);
 

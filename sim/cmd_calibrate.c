@@ -365,26 +365,26 @@ static int calibrate(struct command *command)
 	return status;
 }
 
+static int take_option(void *self, int option, const char *value)
+{
+	struct command *command = self;
+
+	if (option == CLI_OPERAND)
+		return cli_error("calibrate takes no '%s'; the file goes behind -o", value);
+	if (option == OPTION_RUNS)
+		return cli_number("--runs", value, &command->runs);
+	if (option == OPTION_OUT)
+		command->out = value;
+	command->help |= option == OPTION_HELP;
+	return 0;
+}
+
 static int take_arguments(struct command *command, int argc, char **argv)
 {
-	struct cli_args args = {
-		.command = "calibrate", .options = options, .argc = argc, .argv = argv, .next = 1
-	};
-	const char *value;
-	int option;
+	const int status = cli_take(options, argc, argv, take_option, command);
 
-	while ((option = cli_next(&args, &value)) != CLI_END) {
-		if (option == CLI_BAD)
-			return CLI_USAGE;
-		if (option == CLI_OPERAND)
-			return cli_error("calibrate takes no '%s'; the file goes behind -o", value);
-		if (option == OPTION_OUT)
-			command->out = value;
-		else if (option == OPTION_HELP)
-			command->help = true;
-		else if (!cli_number("--runs", value, &command->runs))
-			return CLI_USAGE;
-	}
+	if (status)
+		return status;
 	if (!command->runs || command->runs > RUNS_MAX)
 		return cli_error("--runs: must be 1 to %u", RUNS_MAX);
 	return 0;

@@ -16,13 +16,14 @@
 #include "capture.h"
 #include "cli.h"
 #include "human.h"
-#include "vector.h"
 #include "words.h"
 
 #define THREADS_MAX 64u
 #define INTERVAL_DEFAULT UINT64_C(30000000000)
 #define INTERVAL_MAX (UINT64_C(7) * 24 * 3600 * 1000000000)
 #define TROUBLES_SHOWN 10u
+
+enum { NOT_THESE = -1 };
 
 enum {
 	OPTION_PID,
@@ -79,36 +80,6 @@ static struct sim_word word_of(const char *text)
 	return (struct sim_word){ text, strlen(text) };
 }
 
-static int add_text(const char ***vector, size_t *nr, const char *text)
-{
-	const char **element = sim_vector_add(vector, nr, sizeof(*element));
-
-	if (!element)
-		return cli_error("no memory");
-	*element = text;
-	return 0;
-}
-
-/* "1,2,3" */
-static int add_pids(struct command *c, const char *text)
-{
-	size_t length;
-	uint64_t number;
-	int64_t *pid;
-
-	for (; *text; text += length + (text[length] == ',')) {
-		struct sim_word word = { text, length = strcspn(text, ",") };
-
-		if (sim_word_number(word, &number) || !number || number > INT32_MAX)
-			return cli_error("--pid: '%.*s' is no process id", SIM_WORD_ARG(word));
-		pid = sim_vector_add(&c->pids, &c->nr_pids, sizeof(*pid));
-		if (!pid)
-			return cli_error("no memory");
-		*pid = (int64_t)number;
-	}
-	return 0;
-}
-
 static int take_user(struct command *c, const char *text)
 {
 	const struct passwd *user = getpwnam(text);
@@ -120,18 +91,6 @@ static int take_user(struct command *c, const char *text)
 		c->capture.select.uid = (int64_t)uid;
 	else
 		return cli_error("--user: there is no user '%s'", text);
-	return 0;
-}
-
-static int take_number(const char *option, const char *text, uint64_t max, uint32_t *number)
-{
-	uint64_t value;
-
-	if (!cli_number(option, text, &value))
-		return CLI_USAGE;
-	if (!value || value > max)
-		return cli_error("%s: '%s' is not between 1 and %" PRIu64, option, text, max);
-	*number = (uint32_t)value;
 	return 0;
 }
 
@@ -147,20 +106,20 @@ static int take_operand(const char *value)
 			 value);
 }
 
-/* Options that say which processes; CLI_END: none of these. */
+/* Options that say which processes; NOT_THESE: none of these. */
 static int take_selection(struct command *c, int option, const char *value)
 {
 	struct sim_capture_select *select = &c->capture.select;
 
 	switch (option) {
 	case OPTION_PID:
-		return add_pids(c, value);
+		return cli_pids(&c->pids, &c->nr_pids, "--pid", value);
 	case OPTION_NAME:
-		return add_text(&c->names, &c->nr_names, value);
+		return cli_text(&c->names, &c->nr_names, value);
 	case OPTION_CGROUP:
-		return add_text(&c->cgroups, &c->nr_cgroups, value);
+		return cli_text(&c->cgroups, &c->nr_cgroups, value);
 	case OPTION_EXCLUDE:
-		return add_text(&c->excludes, &c->nr_excludes, value);
+		return cli_text(&c->excludes, &c->nr_excludes, value);
 	case OPTION_ALL:
 		select->all = true;
 		return 0;
@@ -173,24 +132,25 @@ static int take_selection(struct command *c, int option, const char *value)
 		return take_wrong("--min-rss", value,
 				  sim_word_length(word_of(value), 1, &select->rss_min));
 	default:
-		return CLI_END;
+		return NOT_THESE;
 	}
 }
 
-static int take_option(struct command *c, int option, const char *value)
+static int take_option(void *self, int option, const char *value)
 {
+	struct command *c = self;
 	const int status = take_selection(c, option, value);
 
-	if (status != CLI_END)
+	if (status != NOT_THESE)
 		return status;
 	switch (option) {
 	case OPTION_ROUNDS:
-		return take_number("--rounds", value, SIM_CAP_ROUNDS_MAX, &c->capture.rounds);
+		return cli_number_to("--rounds", value, SIM_CAP_ROUNDS_MAX, &c->capture.rounds);
 	case OPTION_INTERVAL:
 		return take_wrong("--interval", value,
 				  sim_word_time(word_of(value), &c->capture.interval_ns));
 	case OPTION_THREADS:
-		return take_number("--threads", value, THREADS_MAX, &c->capture.threads);
+		return cli_number_to("--threads", value, THREADS_MAX, &c->capture.threads);
 	case OPTION_OUT:
 		c->out = value;
 		return 0;
@@ -239,14 +199,8 @@ static int check_options(struct command *c)
 
 static int take_arguments(struct command *c, int argc, char **argv)
 {
-	struct cli_args args = {
-		.command = "capture", .options = options, .argc = argc, .argv = argv, .next = 1
-	};
-	const char *value;
-	int option, status = 0;
+	int status = cli_take(options, argc, argv, take_option, c);
 
-	while (!status && (option = cli_next(&args, &value)) != CLI_END)
-		status = option == CLI_BAD ? CLI_USAGE : take_option(c, option, value);
 	return status || c->help ? status : check_options(c);
 }
 
@@ -299,12 +253,8 @@ static void print_troubles(const char *path, uint64_t troubles)
 static int write_meta(struct command *c, struct sim_capwriter *writer, int argc, char **argv)
 {
 	char text[4096], interval[32];
-	size_t length = 0;
-	int i;
 
-	for (i = 0; i < argc && length < sizeof(text); i++)
-		length += (size_t)snprintf(text + length, sizeof(text) - length, "%s%s",
-					   i ? " " : "", argv[i]);
+	cli_typed(argc, argv, text, sizeof(text));
 	snprintf(interval, sizeof(interval), "%" PRIu64, c->capture.interval_ns);
 	sim_capwriter_meta(writer, SIM_CAP_META_SOURCE, "live");
 	sim_capwriter_meta(writer, SIM_CAP_META_COMMAND, text);

@@ -70,17 +70,17 @@ static int take_page(struct command *c, const char *value)
 	return 0;
 }
 
-static int take_option(struct command *c, int option, const char *value)
+static int take_option(void *self, int option, const char *value)
 {
+	struct command *c = self;
+
 	switch (option) {
 	case CLI_OPERAND:
-		c->files[c->nr_files++] = value;
-		return 0;
+		return cli_text(&c->files, &c->nr_files, value);
 	case OPTION_INTERVAL:
 		return take_interval(c, value);
 	case OPTION_LATER:
-		c->later[c->nr_later++] = value;
-		return 0;
+		return cli_text(&c->later, &c->nr_later, value);
 	case OPTION_ROOT:
 		c->root = value;
 		return 0;
@@ -89,24 +89,16 @@ static int take_option(struct command *c, int option, const char *value)
 	case OPTION_JSON:
 		c->json = true;
 		return 0;
-	case OPTION_HELP:
+	default:
 		c->help = true;
 		return 0;
-	default:
-		return CLI_USAGE;
 	}
 }
 
 static int take_arguments(struct command *c, int argc, char **argv)
 {
-	struct cli_args args = {
-		.command = "doctor", .options = options, .argc = argc, .argv = argv, .next = 1
-	};
-	const char *value;
-	int option, status = 0;
+	int status = cli_take(options, argc, argv, take_option, c);
 
-	while (!status && (option = cli_next(&args, &value)) != CLI_END)
-		status = take_option(c, option, value);
 	if (status || c->help)
 		return status;
 	if (c->nr_later && (!c->nr_files || !c->interval_ns))
@@ -231,10 +223,8 @@ static int print_help(void)
 
 int cmd_doctor(int argc, char **argv)
 {
-	struct command c = { .files = calloc((size_t)argc + 1, sizeof(*c.files)),
-			     .later = calloc((size_t)argc + 1, sizeof(*c.later)),
-			     .page = 4096 };
-	int status = c.files && c.later ? take_arguments(&c, argc, argv) : cli_error("no memory");
+	struct command c = { .page = 4096 };
+	int status = take_arguments(&c, argc, argv);
 
 	sim_mem_init(&c.mem, NULL);
 	if (!status && !c.nr_files && !c.root)

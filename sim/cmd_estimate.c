@@ -20,7 +20,6 @@
 #include "estimate.h"
 #include "human.h"
 #include "import.h"
-#include "vector.h"
 #include "words.h"
 
 #define THREADS_MAX 64u
@@ -28,6 +27,8 @@
 #define INTERVAL_DEFAULT UINT64_C(10000000000)
 #define COMPARE_PAGES_MAX 4000000u /* beyond, other knobs only when asked for */
 #define INTERVAL_MAX (UINT64_C(24) * 3600 * 1000000000)
+
+enum { NOT_THESE = -1 };
 
 enum {
 	OPTION_PID,
@@ -74,17 +75,12 @@ static const struct cli_option options[] = {
 	{ NULL, NULL, NULL },
 };
 
-struct settings {
-	struct sim_setting *list;
-	size_t nr;
-};
-
 struct command {
 	const char **files, **tries;
 	size_t nr_files, nr_tries;
 	int64_t *pids, *assumed;
 	size_t nr_pids, nr_assumed;
-	struct settings knobs, features;
+	struct cli_settings knobs, features;
 	const char *costs_path, *profile;
 	struct sim_mem mem;
 	struct sim_costs costs;
@@ -102,64 +98,6 @@ struct command {
 
 /* ---- arguments ---- */
 
-static int add_pids(int64_t **pids, size_t *nr, const char *option, const char *text)
-{
-	size_t length;
-	uint64_t number;
-	int64_t *pid;
-
-	for (; *text; text += length + (text[length] == ',')) {
-		struct sim_word word = { text, length = strcspn(text, ",") };
-
-		if (sim_word_number(word, &number) || !number || number > INT32_MAX)
-			return cli_error("%s: '%.*s' is no process id", option, SIM_WORD_ARG(word));
-		pid = sim_vector_add(pids, nr, sizeof(*pid));
-		if (!pid)
-			return cli_error("no memory");
-		*pid = (int64_t)number;
-	}
-	return 0;
-}
-
-/* "NAME=VALUE" */
-static int add_setting(struct settings *settings, const char *option, const char *text)
-{
-	const char *equals = strchr(text, '=');
-	struct sim_setting *setting;
-	char *name;
-
-	if (!equals || equals == text)
-		return cli_error("%s: '%s' is not NAME=VALUE", option, text);
-	setting = sim_vector_add(&settings->list, &settings->nr, sizeof(*setting));
-	name = setting ? strndup(text, (size_t)(equals - text)) : NULL;
-	if (!name)
-		return cli_error("no memory");
-	setting->name = name;
-	setting->value = equals + 1;
-	return 0;
-}
-
-static void free_settings(struct settings *settings)
-{
-	size_t i;
-
-	for (i = 0; i < settings->nr; i++)
-		free((char *)(uintptr_t)settings->list[i].name);
-	free(settings->list);
-}
-
-static int take_number(const char *option, const char *text, uint64_t max, uint32_t *number)
-{
-	uint64_t value;
-
-	if (!cli_number(option, text, &value))
-		return CLI_USAGE;
-	if (!value || value > max)
-		return cli_error("%s: '%s' is not between 1 and %" PRIu64, option, text, max);
-	*number = (uint32_t)value;
-	return 0;
-}
-
 static int take_assume(struct command *c, const char *value)
 {
 	if (!strcmp(value, "all")) {
@@ -171,7 +109,7 @@ static int take_assume(struct command *c, const char *value)
 		return 0;
 	}
 	c->assume = EST_ASSUME_PIDS;
-	return add_pids(&c->assumed, &c->nr_assumed, "--assume", value);
+	return cli_pids(&c->assumed, &c->nr_assumed, "--assume", value);
 }
 
 static int take_interval(struct command *c, const char *value)
@@ -184,17 +122,7 @@ static int take_interval(struct command *c, const char *value)
 	return wrong ? cli_error("--interval: '%s' %s", value, wrong) : 0;
 }
 
-static int add_try(struct command *c, const char *value)
-{
-	const char **text = sim_vector_add(&c->tries, &c->nr_tries, sizeof(*text));
-
-	if (!text)
-		return cli_error("no memory");
-	*text = value;
-	return 0;
-}
-
-/* CLI_END: none of these */
+/* NOT_THESE: none of these */
 static int take_model(struct command *c, int option, const char *value)
 {
 	switch (option) {
@@ -207,14 +135,14 @@ static int take_model(struct command *c, int option, const char *value)
 		c->defaults = true;
 		return 0;
 	case OPTION_KNOB:
-		return add_setting(&c->knobs, "--knob", value);
+		return cli_setting(&c->knobs, "--knob", value);
 	case OPTION_FEATURE:
-		return add_setting(&c->features, "--feature", value);
+		return cli_setting(&c->features, "--feature", value);
 	case OPTION_COSTS:
 		c->costs_path = value;
 		return 0;
 	case OPTION_TRY:
-		return add_try(c, value);
+		return cli_text(&c->tries, &c->nr_tries, value);
 	case OPTION_ONLY:
 		c->only = true;
 		return 0;
@@ -222,30 +150,31 @@ static int take_model(struct command *c, int option, const char *value)
 		c->compare = true;
 		return 0;
 	default:
-		return CLI_END;
+		return NOT_THESE;
 	}
 }
 
-static int take_option(struct command *c, int option, const char *value)
+static int take_option(void *self, int option, const char *value)
 {
+	struct command *c = self;
 	const int status = take_model(c, option, value);
 
-	if (status != CLI_END)
+	if (status != NOT_THESE)
 		return status;
 	switch (option) {
 	case OPTION_PID:
-		return add_pids(&c->pids, &c->nr_pids, "--pid", value);
+		return cli_pids(&c->pids, &c->nr_pids, "--pid", value);
 	case OPTION_ROUNDS:
-		return take_number("--rounds", value, SIM_CAP_ROUNDS_MAX, &c->rounds);
+		return cli_number_to("--rounds", value, SIM_CAP_ROUNDS_MAX, &c->rounds);
 	case OPTION_INTERVAL:
 		return take_interval(c, value);
 	case OPTION_MATRIX:
 		c->matrix = true;
 		return 0;
 	case OPTION_ROWS:
-		return take_number("--rows", value, UINT32_MAX, &c->rows);
+		return cli_number_to("--rows", value, UINT32_MAX, &c->rows);
 	case OPTION_THREADS:
-		return take_number("--threads", value, THREADS_MAX, &c->threads);
+		return cli_number_to("--threads", value, THREADS_MAX, &c->threads);
 	case OPTION_JSON:
 		c->json = true;
 		return 0;
@@ -253,21 +182,14 @@ static int take_option(struct command *c, int option, const char *value)
 		c->help = true;
 		return 0;
 	default:
-		c->files[c->nr_files++] = value;
-		return 0;
+		return cli_text(&c->files, &c->nr_files, value);
 	}
 }
 
 static int take_arguments(struct command *c, int argc, char **argv)
 {
-	struct cli_args args = {
-		.command = "estimate", .options = options, .argc = argc, .argv = argv, .next = 1
-	};
-	const char *value;
-	int option, status = 0;
+	int status = cli_take(options, argc, argv, take_option, c);
 
-	while (!status && (option = cli_next(&args, &value)) != CLI_END)
-		status = option == CLI_BAD ? CLI_USAGE : take_option(c, option, value);
 	if (status || c->help)
 		return status;
 	if (!c->nr_files && !c->nr_pids)
@@ -566,12 +488,8 @@ int cmd_estimate(int argc, char **argv)
 	struct command *c = calloc(1, sizeof(*c));
 	int status;
 
-	if (c)
-		c->files = calloc((size_t)argc + 1, sizeof(*c->files));
-	if (!c || !c->files) {
-		free(c);
+	if (!c)
 		return cli_error("no memory");
-	}
 	c->rounds = 1;
 	c->rows = ROWS_DEFAULT;
 	c->interval_ns = INTERVAL_DEFAULT;
@@ -582,8 +500,8 @@ int cmd_estimate(int argc, char **argv)
 	est_share_free(&c->share);
 	est_image_free(&c->image);
 	sim_costs_free(&c->costs);
-	free_settings(&c->knobs);
-	free_settings(&c->features);
+	free(c->knobs.list);
+	free(c->features.list);
 	free(c->files);
 	free(c->tries);
 	free(c->pids);

@@ -7,7 +7,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -87,7 +86,7 @@ static int take_zero(struct command *c, const char *value)
 
 static int take_hash_bytes(struct command *c, const char *value)
 {
-	if (!cli_number("--hash-bytes", value, &c->hash_bytes))
+	if (cli_number("--hash-bytes", value, &c->hash_bytes))
 		return CLI_USAGE;
 	if (!c->hash_bytes || c->hash_bytes > HASH_BYTES_MAX)
 		return cli_error("--hash-bytes: '%s' is not between 1 and %u", value,
@@ -95,8 +94,10 @@ static int take_hash_bytes(struct command *c, const char *value)
 	return 0;
 }
 
-static int take_option(struct command *c, int option, const char *value)
+static int take_option(void *self, int option, const char *value)
 {
+	struct command *c = self;
+
 	switch (option) {
 	case OPTION_OUT:
 		c->out = value;
@@ -119,21 +120,14 @@ static int take_option(struct command *c, int option, const char *value)
 		c->help = true;
 		return 0;
 	default:
-		c->files[c->nr_files++] = value;
-		return 0;
+		return cli_text(&c->files, &c->nr_files, value);
 	}
 }
 
 static int take_arguments(struct command *c, int argc, char **argv)
 {
-	struct cli_args args = {
-		.command = "import", .options = options, .argc = argc, .argv = argv, .next = 1
-	};
-	const char *value;
-	int option, status = 0;
+	int status = cli_take(options, argc, argv, take_option, c);
 
-	while (!status && (option = cli_next(&args, &value)) != CLI_END)
-		status = option == CLI_BAD ? CLI_USAGE : take_option(c, option, value);
 	if (status || c->help)
 		return status;
 	if (!c->nr_files)
@@ -146,27 +140,17 @@ static int take_arguments(struct command *c, int argc, char **argv)
 
 /* ---- the import ---- */
 
-static void write_command(struct sim_import *import, int argc, char **argv)
-{
-	char text[4096] = "";
-	size_t length = 0;
-	int i;
-
-	for (i = 0; i < argc && length < sizeof(text); i++)
-		length += (size_t)snprintf(text + length, sizeof(text) - length, "%s%s",
-					   i ? " " : "", argv[i]);
-	sim_capwriter_meta(import->writer, SIM_CAP_META_COMMAND, text);
-}
-
 /* Into a file that is open. */
 static int import_into(struct command *c, struct sim_import *import, FILE *out, int argc,
 		       char **argv)
 {
+	char typed[4096];
 	size_t i;
 
 	if (sim_capwriter_open(c->out, import->why, import->size, &import->writer))
 		return cli_error("%s", import->why);
-	write_command(import, argc, argv);
+	cli_typed(argc, argv, typed, sizeof(typed));
+	sim_capwriter_meta(import->writer, SIM_CAP_META_COMMAND, typed);
 	for (i = 0; i < c->nr_files && !import->error; i++)
 		sim_import_file(import, c->files[i], c->format, &c->list);
 	if (!import->error && sim_capwriter_commit(import->writer, out))
@@ -227,11 +211,8 @@ static int print_help(void)
 
 int cmd_import(int argc, char **argv)
 {
-	struct command c = { .files = calloc((size_t)argc + 1, sizeof(*c.files)),
-			     .format = -1,
-			     .page_bytes = 4096,
-			     .hash_bytes = 16 };
-	int status = c.files ? take_arguments(&c, argc, argv) : cli_error("no memory");
+	struct command c = { .format = -1, .page_bytes = 4096, .hash_bytes = 16 };
+	int status = take_arguments(&c, argc, argv);
 
 	if (!status)
 		status = c.help ? print_help() : cli_finish(import_files(&c, argc, argv));

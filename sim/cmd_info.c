@@ -386,23 +386,24 @@ static int show_file(struct command *c, const char *path)
 	return status;
 }
 
+static int take_option(void *self, int option, const char *value)
+{
+	struct command *c = self;
+
+	if (option == CLI_OPERAND)
+		return cli_text(&c->files, &c->nr_files, value);
+	c->meta |= option == OPTION_META;
+	c->json |= option == OPTION_JSON;
+	c->help |= option == OPTION_HELP;
+	return 0;
+}
+
 static int take_arguments(struct command *c, int argc, char **argv)
 {
-	struct cli_args args = {
-		.command = "info", .options = options, .argc = argc, .argv = argv, .next = 1
-	};
-	const char *value;
-	int option;
+	const int status = cli_take(options, argc, argv, take_option, c);
 
-	while ((option = cli_next(&args, &value)) != CLI_END) {
-		if (option == CLI_BAD)
-			return CLI_USAGE;
-		if (option == CLI_OPERAND)
-			c->files[c->nr_files++] = value;
-		c->json |= option == OPTION_JSON;
-		c->meta |= option == OPTION_META;
-		c->help |= option == OPTION_HELP;
-	}
+	if (status)
+		return status;
 	if (!c->help && !c->nr_files)
 		return cli_error("info needs a capture; see ksmsim info --help");
 	return 0;
@@ -420,8 +421,8 @@ static int print_help(void)
 
 int cmd_info(int argc, char **argv)
 {
-	struct command c = { .files = calloc((size_t)argc + 1, sizeof(*c.files)) };
-	int status = c.files ? take_arguments(&c, argc, argv) : cli_error("no memory");
+	struct command c = { .files = NULL };
+	int status = take_arguments(&c, argc, argv);
 	size_t i;
 
 	if (!status && c.help) {

@@ -190,34 +190,40 @@ static void print_lists(void)
 		printf("  %-12s %s\n", lists[i].name, lists[i].doc);
 }
 
+struct command {
+	const struct list *list;
+	bool json, help;
+};
+
+static int take_option(void *self, int option, const char *value)
+{
+	struct command *c = self;
+
+	c->json |= option == OPTION_JSON;
+	c->help |= option == OPTION_HELP;
+	if (option != CLI_OPERAND)
+		return 0;
+	if (c->list)
+		return cli_error("list takes one name; '%s' is a second one", value);
+	c->list = find_list(value);
+	return c->list ? 0 : CLI_USAGE;
+}
+
 int cmd_list(int argc, char **argv)
 {
-	struct cli_args args = {
-		.command = "list", .options = options, .argc = argc, .argv = argv, .next = 1
-	};
+	struct command c = { .list = NULL };
 	const struct ksmsim_row *rows;
-	const struct list *list = NULL;
-	const char *value;
-	bool json = false, help = false;
 	size_t nr;
-	int option, status = 0;
+	int status = cli_take(options, argc, argv, take_option, &c);
 
-	while ((option = cli_next(&args, &value)) != CLI_END) {
-		if (option == CLI_BAD)
-			return CLI_USAGE;
-		if (option == CLI_OPERAND && list)
-			return cli_error("list takes one name; '%s' is a second one", value);
-		if (option == CLI_OPERAND && !(list = find_list(value)))
-			return CLI_USAGE;
-		json = json || option == OPTION_JSON;
-		help = help || option == OPTION_HELP;
-	}
-	if (help || !list) {
+	if (status)
+		return status;
+	if (c.help || !c.list) {
 		print_lists();
 		return cli_finish(CLI_DONE);
 	}
-	rows = list->rows(&nr);
-	if (json)
+	rows = c.list->rows(&nr);
+	if (c.json)
 		status = print_json(rows, nr);
 	else
 		print_table(rows, nr);

@@ -33,8 +33,10 @@ struct command {
 	bool model, help;
 };
 
-static int take_option(struct command *c, int option, const char *value)
+static int take_option(void *self, int option, const char *value)
 {
+	struct command *c = self;
+
 	switch (option) {
 	case OPTION_OUT:
 		c->out = value;
@@ -60,14 +62,8 @@ static int take_option(struct command *c, int option, const char *value)
 
 static int take_arguments(struct command *c, int argc, char **argv)
 {
-	struct cli_args args = {
-		.command = "record", .options = options, .argc = argc, .argv = argv, .next = 1
-	};
-	const char *value;
-	int option, status = 0;
+	int status = cli_take(options, argc, argv, take_option, c);
 
-	while (!status && (option = cli_next(&args, &value)) != CLI_END)
-		status = option == CLI_BAD ? CLI_USAGE : take_option(c, option, value);
 	if (!status && !c->help && !c->file)
 		status = cli_error("record needs a file; see ksmsim record --help");
 	return status;

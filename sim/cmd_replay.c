@@ -29,24 +29,25 @@ struct command {
 	struct sim_verdicts verdicts;
 };
 
+static int take_option(void *self, int option, const char *value)
+{
+	struct command *c = self;
+
+	if (option == CLI_OPERAND)
+		return cli_text(&c->files, &c->nr_files, value);
+	c->lockstep.keep_going |= option == OPTION_KEEP_GOING;
+	c->quiet |= option == OPTION_QUIET;
+	c->json |= option == OPTION_JSON;
+	c->help |= option == OPTION_HELP;
+	return 0;
+}
+
 static int take_arguments(struct command *c, int argc, char **argv)
 {
-	struct cli_args args = {
-		.command = "replay", .options = options, .argc = argc, .argv = argv, .next = 1
-	};
-	const char *value;
-	int option;
+	const int status = cli_take(options, argc, argv, take_option, c);
 
-	while ((option = cli_next(&args, &value)) != CLI_END) {
-		if (option == CLI_BAD)
-			return CLI_USAGE;
-		if (option == CLI_OPERAND)
-			c->files[c->nr_files++] = value;
-		c->lockstep.keep_going |= option == OPTION_KEEP_GOING;
-		c->json |= option == OPTION_JSON;
-		c->quiet |= option == OPTION_QUIET;
-		c->help |= option == OPTION_HELP;
-	}
+	if (status)
+		return status;
 	if (!c->help && !c->nr_files)
 		return cli_error("replay needs a recording; see ksmsim replay --help");
 	return 0;
@@ -103,8 +104,8 @@ static int print_help(void)
 
 int cmd_replay(int argc, char **argv)
 {
-	struct command c = { .files = calloc((size_t)argc + 1, sizeof(*c.files)) };
-	int status = c.files ? take_arguments(&c, argc, argv) : cli_error("no memory");
+	struct command c = { .files = NULL };
+	int status = take_arguments(&c, argc, argv);
 
 	if (!status)
 		status = c.help ? print_help() : cli_finish(replay_all(&c));

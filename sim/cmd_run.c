@@ -58,48 +58,36 @@ static const struct cli_option options[] = {
 	{ NULL, NULL, NULL },
 };
 
-struct settings {
-	struct sim_setting *list;
-	size_t nr;
-};
-
 struct command {
 	struct sim_options sim;
-	struct settings knobs, features, costs;
-	const char **maps; /* nr_maps */
+	struct cli_settings knobs, features, costs;
+	const char **maps;
 	size_t nr_maps;
 	struct sim_mem mem;
 	struct sim_costs table; /* --costs */
 	const char *file, *trace_path, *costs_path;
-	char *strings; /* copies of NAME=VALUE, cut in two */
-	size_t strings_used;
 	bool json, quiet, help;
 	struct cli_output trace;
 	struct timespec shown; /* last progress */
 	bool on_terminal;
 };
 
-static int add_setting(struct command *command, struct settings *to, const char *option,
-		       const char *text)
+static int take_file(struct command *command, const char *value)
 {
-	char *name = command->strings + command->strings_used, *equals;
-	const size_t bytes = strlen(text) + 1;
-
-	memcpy(name, text, bytes);
-	command->strings_used += bytes;
-	equals = strchr(name, '=');
-	if (!equals || equals == name)
-		return cli_error("%s: '%s' is not NAME=VALUE", option, text);
-	*equals = '\0';
-	to->list[to->nr++] = (struct sim_setting){ name, equals + 1 };
+	if (command->file)
+		return cli_error("run takes one file; '%s' is a second one", value);
+	command->file = value;
 	return 0;
 }
 
-static int take_option(struct command *command, int option, const char *value)
+static int take_option(void *self, int option, const char *value)
 {
+	struct command *command = self;
 	struct sim_options *sim = &command->sim;
 
 	switch (option) {
+	case CLI_OPERAND:
+		return take_file(command, value);
 	case OPTION_LIVE:
 		sim->backend = sim_live_new;
 		return 0;
@@ -110,18 +98,18 @@ static int take_option(struct command *command, int option, const char *value)
 		sim->geometry = value;
 		return 0;
 	case OPTION_KNOB:
-		return add_setting(command, &command->knobs, "--knob", value);
+		return cli_setting(&command->knobs, "--knob", value);
 	case OPTION_FEATURE:
-		return add_setting(command, &command->features, "--feature", value);
+		return cli_setting(&command->features, "--feature", value);
 	case OPTION_COST:
-		return add_setting(command, &command->costs, "--cost", value);
+		return cli_setting(&command->costs, "--cost", value);
 	case OPTION_COSTS:
 		if (command->costs_path)
 			return cli_error("--costs is there twice");
 		command->costs_path = value;
 		return 0;
 	case OPTION_SEED:
-		return cli_number("--seed", value, &sim->seed) ? 0 : CLI_USAGE;
+		return cli_number("--seed", value, &sim->seed);
 	case OPTION_JSON:
 		command->json = true;
 		return 0;
@@ -134,13 +122,12 @@ static int take_option(struct command *command, int option, const char *value)
 	case OPTION_MAP:
 		if (!strchr(value, ':'))
 			return cli_error("--map: '%s' is not PROCESS:RANGE", value);
-		command->maps[command->nr_maps++] = value;
-		return 0;
+		return cli_text(&command->maps, &command->nr_maps, value);
 	case OPTION_QUIET:
 		command->quiet = true;
 		return 0;
 	case OPTION_LUA_LIMIT:
-		if (!cli_number("--lua-limit", value, &sim->lua_instructions))
+		if (cli_number("--lua-limit", value, &sim->lua_instructions))
 			return CLI_USAGE;
 		if (!sim->lua_instructions)
 			return cli_error("--lua-limit: must be above 0");
@@ -153,42 +140,13 @@ static int take_option(struct command *command, int option, const char *value)
 
 static int take_arguments(struct command *command, int argc, char **argv)
 {
-	struct cli_args args = {
-		.command = "run", .options = options, .argc = argc, .argv = argv, .next = 1
-	};
-	const char *value;
-	int option, status = 0;
+	int status = cli_take(options, argc, argv, take_option, command);
 
-	while (!status && (option = cli_next(&args, &value)) != CLI_END) {
-		if (option == CLI_BAD)
-			return CLI_USAGE;
-		if (option != CLI_OPERAND)
-			status = take_option(command, option, value);
-		else if (command->file)
-			status = cli_error("run takes one file; '%s' is a second one", value);
-		else
-			command->file = value;
-	}
 	if (!status && !command->file && !command->help)
 		status = cli_error("run needs a file; see ksmsim run --help");
 	if (!status && command->json && command->nr_maps)
 		status = cli_error("--map draws where --json writes its observations");
 	return status;
-}
-
-static bool make_room(struct command *command, int argc, char **argv)
-{
-	struct settings *all[] = { &command->knobs, &command->features, &command->costs };
-	size_t bytes = 1, i;
-	int a;
-
-	for (a = 0; a < argc; a++)
-		bytes += strlen(argv[a]) + 1;
-	command->strings = malloc(bytes);
-	for (i = 0; i < 3; i++)
-		all[i]->list = calloc((size_t)argc + 1, sizeof(*all[i]->list));
-	command->maps = calloc((size_t)argc + 1, sizeof(*command->maps));
-	return command->strings && command->maps && all[0]->list && all[1]->list && all[2]->list;
 }
 
 /* A line on the terminal, a few times a second. */
@@ -376,12 +334,10 @@ static int print_help(void)
 int cmd_run(int argc, char **argv)
 {
 	struct command command = { .help = false };
-	const bool room = make_room(&command, argc, argv);
-	int status = room ? take_arguments(&command, argc, argv) : cli_error("no memory");
+	int status = take_arguments(&command, argc, argv);
 
-	if (room && !status)
+	if (!status)
 		status = command.help ? print_help() : run_command(&command);
-	free(command.strings);
 	free(command.maps);
 	free(command.knobs.list);
 	free(command.features.list);

@@ -72,14 +72,10 @@ static const struct cli_option options[] = {
 	{ NULL, NULL, NULL },
 };
 
-struct settings {
-	struct sim_setting *list;
-	size_t nr;
-};
-
 struct command {
 	struct sim_lockstep_options lockstep;
-	struct settings features, others, knobs;
+	struct cli_settings features, others, knobs;
+	struct cli_settings second; /* features of a second model */
 	const char **files;
 	size_t nr_files;
 	const char *against, *profile, *out;
@@ -91,23 +87,6 @@ struct command {
 };
 
 /* ---- arguments ---- */
-
-/* The text is the program's own argument: it is cut in two where it is. */
-static int add_setting(struct settings *to, const char *option, const char *text)
-{
-	char *equals = strchr(text, '=');
-
-	if (!equals || equals == text)
-		return cli_error("%s: '%s' is not NAME=VALUE", option, text);
-	*equals = '\0';
-	to->list[to->nr++] = (struct sim_setting){ text, equals + 1 };
-	return 0;
-}
-
-static int take_number(const char *option, const char *text, uint64_t *number)
-{
-	return cli_number(option, text, number) ? 0 : CLI_USAGE;
-}
 
 static int take_against(struct command *c, const char *value)
 {
@@ -122,33 +101,37 @@ static int take_against(struct command *c, const char *value)
 	return 0;
 }
 
-static int take_option(struct command *c, int option, const char *value)
+static int take_option(void *self, int option, const char *value)
 {
+	struct command *c = self;
+
 	switch (option) {
+	case CLI_OPERAND:
+		return cli_text(&c->files, &c->nr_files, value);
 	case OPTION_AGAINST:
 		return take_against(c, value);
 	case OPTION_PROFILE:
 		c->profile = value;
 		return 0;
 	case OPTION_FEATURE:
-		return add_setting(&c->features, "--feature", value);
+		return cli_setting(&c->features, "--feature", value);
 	case OPTION_OTHER:
-		return add_setting(&c->others, "--other", value);
+		return cli_setting(&c->others, "--other", value);
 	case OPTION_KNOB:
-		return add_setting(&c->knobs, "--knob", value);
+		return cli_setting(&c->knobs, "--knob", value);
 	case OPTION_SEED:
-		return take_number("--seed", value, &c->lockstep.side[0].seed);
+		return cli_number("--seed", value, &c->lockstep.side[0].seed);
 	case OPTION_REPEAT:
-		return take_number("--repeat", value, &c->repeat);
+		return cli_number("--repeat", value, &c->repeat);
 	case OPTION_RANDOM:
 		c->is_random = true;
-		return take_number("--random", value, &c->random);
+		return cli_number("--random", value, &c->random);
 	case OPTION_OPS:
-		return take_number("--ops", value, &c->ops);
+		return cli_number("--ops", value, &c->ops);
 	case OPTION_RUNS:
-		return take_number("--runs", value, &c->runs);
+		return cli_number("--runs", value, &c->runs);
 	case OPTION_TRIES:
-		return take_number("--tries", value, &c->tries);
+		return cli_number("--tries", value, &c->tries);
 	case OPTION_OUT:
 		c->out = value;
 		return 0;
@@ -164,20 +147,8 @@ static int take_option(struct command *c, int option, const char *value)
 
 static int take_arguments(struct command *c, int argc, char **argv)
 {
-	struct cli_args args = {
-		.command = "verify", .options = options, .argc = argc, .argv = argv, .next = 1
-	};
-	const char *value;
-	int option, status = 0;
+	int status = cli_take(options, argc, argv, take_option, c);
 
-	while (!status && (option = cli_next(&args, &value)) != CLI_END) {
-		if (option == CLI_BAD)
-			return CLI_USAGE;
-		if (option == CLI_OPERAND)
-			c->files[c->nr_files++] = value;
-		else
-			status = take_option(c, option, value);
-	}
 	if (!status && !c->help && !c->nr_files && !c->is_random)
 		status = cli_error("verify needs a file, or --random; see ksmsim verify --help");
 	if (!status && c->nr_files && c->is_random)
@@ -189,7 +160,8 @@ static int take_arguments(struct command *c, int argc, char **argv)
 
 /* ---- sides ---- */
 
-static void note_settings(struct command *c, const char *option, const struct settings *settings)
+static void note_settings(struct command *c, const char *option,
+			  const struct cli_settings *settings)
 {
 	size_t i, length = strlen(c->again);
 
@@ -222,7 +194,6 @@ static int choose_live(struct command *c)
 {
 	struct sim_options *model = &c->lockstep.side[0];
 	char why[512];
-	size_t i;
 
 	if (!sim_live_supported(why, sizeof(why)))
 		return cli_error("the kernel cannot be used: %s", why);
@@ -231,11 +202,9 @@ static int choose_live(struct command *c)
 		return 0;
 	sim_probe(&c->probe, NULL, "");
 	model->profile = c->lockstep.side[1].profile = c->probe.profile;
-	for (i = 0; i < c->probe.nr_features; i++)
-		c->features.list[c->features.nr++] = c->probe.features[i];
 	if (c->probe.note[0])
 		fprintf(stderr, "ksmsim: %s\n", c->probe.note);
-	return 0;
+	return cli_settings_add(&c->features, c->probe.features, c->probe.nr_features);
 }
 
 static int choose_sides(struct command *c)
@@ -259,11 +228,11 @@ static int choose_sides(struct command *c)
 	if (strcmp(c->against, "live") == 0)
 		return status;
 	/* a second model is like the first, but for --other */
-	memmove(c->others.list + c->features.nr, c->others.list,
-		c->others.nr * sizeof(*c->others.list));
-	memcpy(c->others.list, c->features.list, c->features.nr * sizeof(*c->features.list));
-	other->features = c->others.list;
-	other->nr_features = c->others.nr + c->features.nr;
+	status = cli_settings_add(&c->second, c->features.list, c->features.nr);
+	if (!status)
+		status = cli_settings_add(&c->second, c->others.list, c->others.nr);
+	other->features = c->second.list;
+	other->nr_features = c->second.nr;
 	return status;
 }
 
@@ -476,17 +445,6 @@ static int print_help(void)
 	return cli_finish(CLI_DONE);
 }
 
-static bool make_room(struct command *c, int argc)
-{
-	struct settings *all[] = { &c->features, &c->others, &c->knobs };
-	size_t i;
-
-	for (i = 0; i < 3; i++)
-		all[i]->list = calloc((size_t)argc * 2 + SIM_PROBE_MAX, sizeof(*all[i]->list));
-	c->files = calloc((size_t)argc + 1, sizeof(*c->files));
-	return c->files && all[0]->list && all[1]->list && all[2]->list;
-}
-
 int cmd_verify(int argc, char **argv)
 {
 	struct command c = { .against = "live",
@@ -495,7 +453,7 @@ int cmd_verify(int argc, char **argv)
 			     .runs = 1,
 			     .repeat = 1,
 			     .tries = SHRINK_TRIES_DEFAULT };
-	int status = make_room(&c, argc) ? take_arguments(&c, argc, argv) : cli_error("no memory");
+	int status = take_arguments(&c, argc, argv);
 
 	if (!status && c.help)
 		status = print_help();
@@ -506,6 +464,7 @@ int cmd_verify(int argc, char **argv)
 	}
 	free(c.features.list);
 	free(c.others.list);
+	free(c.second.list);
 	free(c.knobs.list);
 	free(c.files);
 	return status;

@@ -72,7 +72,6 @@ static void print_help(FILE *out)
 static int help(int argc, char **argv)
 {
 	char option[] = "--help";
-	char *args[] = { argv[0], option, NULL };
 	const struct cli_command *command;
 
 	if (argc < 2) {
@@ -80,7 +79,7 @@ static int help(int argc, char **argv)
 		return cli_finish(CLI_DONE);
 	}
 	command = find_command(argv[1]);
-	return command ? command->main(2, args) : CLI_USAGE;
+	return command ? command->main(2, (char *[]){ argv[1], option, NULL }) : CLI_USAGE;
 }
 
 int main(int argc, char **argv)
