@@ -7,7 +7,8 @@
  *
  *	new(K, item)	the page had the frame K already: where K was mapped in the mm
  *	merge(K, item)	the one address of the mm that has K now and had not before
- *	zero(item)	the one address of the mm that has the zero page now and had not
+ *	zero(item)	an address of the mm that has the zero page now and had not: the one
+ *			that was visited, since a split may hand out others
  *	rmitem(K, item)	what the item was when it was merged last
  *
  * So a step is one page; in a larger batch one step could merge two pages of the
@@ -317,27 +318,38 @@ static const struct live_page *had_frame(const struct live_process *process, uin
 	return NULL;
 }
 
-/* The address that has the frame since the step. */
-static const struct live_page *got_frame(const struct live *live,
-					 const struct live_process *process,
-					 const struct live_event *event)
+/* Has this page the frame since the step? */
+static bool got_in_step(const struct live *live, const struct live_process *process,
+			const struct live_event *event, const struct live_page *page)
 {
 	const uint64_t pfn = event->event.pfn; /* of the zero page, too */
 	const bool zero = event->event.trace == KSMSIM_TRACE_ksm_merge_one_page;
+	const struct live_page *before;
+
+	if (page->pfn != pfn || page->zero != zero)
+		return false;
+	before = live_page_in(&process->pages, page->vaddr);
+	return (!before || before->pfn != pfn) &&
+	       (live->step_skipped >= 0 ||
+		!is_taken(live, event->item, process->mm, page->vaddr, pfn));
+}
+
+/* The address that has the frame since the step. A split may have given the zero page to many: then
+ * the one that was visited. */
+static const struct live_page *got_frame(struct live *live, const struct live_process *process,
+					 const struct live_event *event)
+{
+	const struct live_page *first = NULL, *page = visited(live, process);
 	size_t i;
 
-	for (i = 0; i < process->after.nr; i++) {
-		const struct live_page *page = &process->after.list[i], *before;
-
-		if (page->pfn != pfn || page->zero != zero)
-			continue;
-		before = live_page_in(&process->pages, page->vaddr);
-		if ((!before || before->pfn != pfn) &&
-		    (live->step_skipped >= 0 ||
-		     !is_taken(live, event->item, process->mm, page->vaddr, pfn)))
-			return page;
-	}
-	return NULL;
+	if (page)
+		page = live_page_in(&process->after, page->vaddr);
+	if (page && got_in_step(live, process, event, page))
+		return page;
+	for (i = 0; i < process->after.nr && !first; i++)
+		if (got_in_step(live, process, event, &process->after.list[i]))
+			first = &process->after.list[i];
+	return first;
 }
 
 /* What the item was before, if there is still a page that it may be about. */
@@ -442,18 +454,20 @@ static bool is_merge(const struct live_event *event)
 	       event->event.trace == KSMSIM_TRACE_ksm_merge_with_ksm_page;
 }
 
-/* The pages of all processes that the events are about, as they are now. */
+/* The pages of all processes as they are now, if there was a merge: the split before it may have
+ * given the zero page to any of them. */
 static int read_after(struct live *live)
 {
-	struct live_process *process;
+	bool merges = false;
 	size_t i;
 	int error = 0;
 
-	for (i = 0; !error && i < live->pending.nr; i++) {
-		if (!is_merge(&live->pending.list[i]))
-			continue;
-		process = process_of(live, live->pending.list[i].event.mm);
-		if (!process || process->after.known)
+	for (i = 0; i < live->pending.nr; i++)
+		merges |= is_merge(&live->pending.list[i]);
+	for (i = 0; merges && !error && i < live->nr_processes; i++) {
+		struct live_process *process = &live->processes[i];
+
+		if (!process->alive)
 			continue;
 		error = live_pages_list(live, process, &process->after);
 		process->after.known = true;
