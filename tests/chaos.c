@@ -310,7 +310,7 @@ static bool allowed(const struct chaos *chaos, bool own, struct chaos_page old,
 		return old.content == now.content;
 	/* reclaim drops pages that MADV_FREE gave up */
 	if (old.seen != CHAOS_NONE && now.seen == CHAOS_NONE)
-		return op->kind == CHAOS_SWAPOUT;
+		return op->kind == CHAOS_SWAPOUT || op->kind == CHAOS_SHRINK;
 	return old.seen != CHAOS_NONE || now.seen == CHAOS_NONE || own;
 }
 
