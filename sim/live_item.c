@@ -339,17 +339,20 @@ static bool got_in_step(const struct live *live, const struct live_process *proc
 static const struct live_page *got_frame(struct live *live, const struct live_process *process,
 					 const struct live_event *event)
 {
-	const struct live_page *first = NULL, *page = visited(live, process);
-	size_t i;
+	const struct live_page *first = NULL, *page;
+	size_t i, nr = 0;
 
+	for (i = 0; i < process->after.nr; i++) {
+		page = &process->after.list[i];
+		if (got_in_step(live, process, event, page) && !nr++)
+			first = page;
+	}
+	if (nr < 2 || read_ranges(live))
+		return first;
+	page = visited(live, process);
 	if (page)
 		page = live_page_in(&process->after, page->vaddr);
-	if (page && got_in_step(live, process, event, page))
-		return page;
-	for (i = 0; i < process->after.nr && !first; i++)
-		if (got_in_step(live, process, event, &process->after.list[i]))
-			first = &process->after.list[i];
-	return first;
+	return page && got_in_step(live, process, event, page) ? page : first;
 }
 
 /* What the item was before, if there is still a page that it may be about. */
