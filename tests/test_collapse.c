@@ -668,6 +668,39 @@ static void each_step_is_an_event(void **state)
 	stop();
 }
 
+/* The first block fails at the second mapping of its KSM page, which goes back by way of the batch; the
+ * second block maps it, too. In the third one a page is held. */
+static void a_page_that_waits_is_told_from_one_that_is_held(void **state)
+{
+	static const enum ksmsim_trace scan = KSMSIM_TRACE_mm_khugepaged_scan_pmd;
+	struct heard heard = { .nr = 0 };
+	unsigned scans = 0;
+	const char *status[3] = { NULL };
+
+	(void)state;
+	start(KS_PROFILE_V6_18, 3);
+	for (unsigned block = 0; block < 3; block++)
+		mmworld_fill(w, mm, block * BLOCK, 10);
+	collapseworld_make_ksm(cw, mm, 3, 1);
+	collapseworld_merge(cw, mm, 5, 3);
+	collapseworld_merge(cw, mm, BLOCK + 5, 3);
+	ks_folio_get(&w->env, &w->sys.frames, collapseworld_pfn(cw, mm, 2 * BLOCK + 5), 1);
+	w->env.listener = hear;
+	w->env.listener_self = &heard;
+	assert_int_equal(collapse(0, 3 * BLOCK), -EAGAIN);
+	w->env.listener = NULL;
+	for (unsigned i = 0; i < heard.nr; i++) {
+		if (heard.event[i].trace == scan && scans < 3)
+			status[scans++] = heard.event[i].status;
+	}
+	assert_int_equal(scans, 3);
+	assert_string_equal(status[0], "page_locked");
+	assert_string_equal(status[1], "page_not_in_lru");
+	assert_string_equal(status[2], "not_suitable_page_count");
+	ks_folio_put(&w->env, &w->sys.frames, collapseworld_pfn(cw, mm, 2 * BLOCK + 5), 1);
+	stop();
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(pages_and_holes_become_one_thp),
 	cmocka_unit_test(the_new_thp_is_exclusive_dirty_and_writable),
@@ -703,6 +736,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(without_memory_it_ends),
 	cmocka_unit_test(each_vma_has_its_own_range),
 	cmocka_unit_test(each_step_is_an_event),
+	cmocka_unit_test(a_page_that_waits_is_told_from_one_that_is_held),
 };
 
 TEST_MAIN(tests)
