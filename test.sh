@@ -3,7 +3,9 @@
 # of an hour on two cores. Ends with one line `N passed, N failed`; exit status 0
 # only if nothing failed.
 #
-# KSMSIM_FUZZ_SECONDS   time for all fuzz targets together (default 40)
+# KSMSIM_FUZZ_SECONDS   CPU time for all fuzz targets together (default 40)
+# KSMSIM_TIDY_CACHE     where clang-tidy keeps what it had nothing to say about (build/clang/tidy);
+#                       checkouts may share it
 set -u
 source=$(cd "$(dirname "$0")" && pwd)
 cd "$source" || exit 2
@@ -145,37 +147,40 @@ format()
 
 clang_tidy()
 {
-	local files
-
-	mapfile -t files < <(git ls-files -- '*.c' | grep -v '^tests/fuzz_')
-	printf '%s\n' "${files[@]}" |
-		xargs -P "$jobs" -n 1 clang-tidy-14 --quiet -p build/clang --warnings-as-errors='*' ||
-		return 1
-	echo "clang-tidy: nothing to say about ${#files[@]} files"
+	git ls-files -z -- '*.c' ':!tests/fuzz_*' | xargs -0 tests/clang_tidy.py build/clang
 }
 
-# Each target starts from what is in tests/corpus/ and keeps what it finds in build/.
+# A target starts from what is in tests/corpus/ and keeps what it finds in build/.
+fuzz_target()
+{
+	local seconds=$1 target=$2 name=${2##*/} options=() status
+
+	[ ! -f "tests/corpus/$name.dict" ] || options+=("-dict=tests/corpus/$name.dict")
+	mkdir -p "build/fuzz/corpus/$name"
+	cp -rT "tests/corpus/$name" "build/fuzz/corpus/$name" 2>/dev/null
+	"$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -print_final_stats=1 \
+		-artifact_prefix="build/fuzz/" "${options[@]}" "build/fuzz/corpus/$name" \
+		>"build/fuzz/$name.log" 2>&1
+	status=$?
+	cat "build/fuzz/$name.log"
+	return $status
+}
+
+# One target on each CPU at a time.
 fuzz()
 {
-	local targets target name seconds options
+	local targets seconds
 
 	mapfile -t targets < <(find build/fuzz -maxdepth 1 -name 'fuzz_*' -type f -perm -u+x | sort)
 	[ ${#targets[@]} -gt 0 ] || { echo "no fuzz targets" && return 1; }
 	seconds=$((${KSMSIM_FUZZ_SECONDS:-40} / ${#targets[@]}))
-	for target in "${targets[@]}"; do
-		name=${target##*/}
-		options=()
-		[ ! -f "tests/corpus/$name.dict" ] || options+=("-dict=tests/corpus/$name.dict")
-		mkdir -p "build/fuzz/corpus/$name"
-		cp -rT "tests/corpus/$name" "build/fuzz/corpus/$name" 2>/dev/null
-		"$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 \
-			-print_final_stats=1 -artifact_prefix="build/fuzz/" "${options[@]}" \
-			"build/fuzz/corpus/$name" || return 1
-	done
+	export -f fuzz_target
+	printf '%s\0' "${targets[@]}" |
+		xargs -0 -n 1 -P "$jobs" bash -c 'fuzz_target "$@"' fuzz_target "$seconds" || return 1
 	echo "fuzz: ${#targets[@]} targets, $seconds s each: no crash"
 }
 
-# The installed package, static and shared, by CMake and by pkg-config.
+# The installed package, static and shared of the same objects, by CMake and by pkg-config.
 package()
 {
 	local kind shared prefix
@@ -183,16 +188,16 @@ package()
 	for kind in static shared; do
 		shared=OFF
 		[ $kind = static ] || shared=ON
-		prefix=$source/build/package-$kind/prefix
-		cmake --preset release -B "build/package-$kind" -DBUILD_SHARED_LIBS=$shared \
+		prefix=$source/build/package/$kind
+		cmake --preset release -B build/package -DBUILD_SHARED_LIBS=$shared \
 			-DBUILD_TESTING=OFF -DKSMSIM_BENCH=OFF -DKSMSIM_EXAMPLES=OFF \
 			-DCMAKE_INSTALL_LIBDIR=lib -DCMAKE_INSTALL_PREFIX="$prefix" &&
-			cmake --build "build/package-$kind" --target install &&
+			cmake --build build/package --target install &&
 			cmake -S examples -B "build/examples-$kind" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" &&
 			cmake --build "build/examples-$kind" || return 1
 		package_pkg_config $kind "$prefix" || return 1
 	done
-	if nm -D --defined-only build/package-shared/prefix/lib/libksmsim.so | grep -v ' ksmsim_'; then
+	if nm -D --defined-only build/package/shared/lib/libksmsim.so | grep -v ' ksmsim_'; then
 		echo "the shared library exports names of its own"
 		return 1
 	fi
@@ -207,8 +212,8 @@ package_pkg_config()
 	[ "$1" = shared ] || flags=--static
 	flags=$(PKG_CONFIG_PATH=$2/lib/pkgconfig pkg-config --cflags --libs ${flags-} ksmsim) || return 1
 	# shellcheck disable=SC2086
-	gcc -o "build/package-$1/savings" examples/savings.c $flags &&
-		LD_LIBRARY_PATH=$2/lib "build/package-$1/savings"
+	gcc -o "build/package/savings-$1" examples/savings.c $flags &&
+		LD_LIBRARY_PATH=$2/lib "build/package/savings-$1"
 }
 
 # ---- all of them ----

@@ -4,7 +4,8 @@
 #
 # Runs every shipped scenario as every profile with each PROGRAM and compares
 # the sha256 of what `run --json` prints, and the exit status. A scenario whose
-# expectations fail as one profile must fail everywhere in the same way.
+# expectations fail as one profile must fail everywhere in the same way. The
+# scenarios are shared out among the CPUs.
 set -u
 source=$(cd "$(dirname "$0")/.." && pwd)
 cd "$source" || exit 2
@@ -31,27 +32,49 @@ fingerprint()
 	echo "${out%% *} $status"
 }
 
-runs=0 differ=0 refused=0
-for scenario in "${scenarios[@]}"; do
+# Prints a line for each comparison: "same", or what "differs" or is "refused".
+compare()
+{
+	local scenario=$1 profile first program this
+	shift
 	for profile in "${profiles[@]}"; do
 		first=$(fingerprint "$1" "$profile" "$scenario")
 		case ${first##* } in
 		0 | 1) ;;
-		*)
-			echo "$scenario as $profile: exit status ${first##* }"
-			refused=$((refused + 1))
-			;;
+		*) echo "refused: $scenario as $profile: exit status ${first##* }" ;;
 		esac
 		for program in "${@:2}"; do
-			runs=$((runs + 1))
 			this=$(fingerprint "$program" "$profile" "$scenario")
-			if [ "$this" != "$first" ]; then
-				echo "$scenario as $profile: $program: $this; $1: $first"
-				differ=$((differ + 1))
+			if [ "$this" = "$first" ]; then
+				echo same
+			else
+				echo "differs: $scenario as $profile: $program: $this; $1: $first"
 			fi
 		done
 	done
+}
+
+# Every N-th scenario, from the K-th on.
+share()
+{
+	local i k=$1 n=$2
+	shift 2
+	for ((i = k; i < ${#scenarios[@]}; i += n)); do
+		compare "${scenarios[i]}" "$@"
+	done
+}
+
+results=$(mktemp -d) || exit 2
+trap 'rm -rf "$results"' EXIT
+cpus=$(nproc)
+for ((k = 0; k < cpus; k++)); do
+	share "$k" "$cpus" "$@" >"$results/$k" &
 done
+wait
+sort "$results"/* | grep -v '^same$'
+differ=$(cat "$results"/* | grep -c '^differs: ')
+refused=$(cat "$results"/* | grep -c '^refused: ')
+runs=$(cat "$results"/* | grep -cv '^refused: ')
 echo "determinism: ${#scenarios[@]} scenarios, ${#profiles[@]} profiles, $# programs:" \
 	"$runs comparisons, $differ differ, $refused could not run"
-[ $((differ + refused)) -eq 0 ]
+[ $((differ + refused)) -eq 0 ] && [ "$runs" -eq $((${#scenarios[@]} * ${#profiles[@]} * ($# - 1))) ]
