@@ -19,6 +19,7 @@
 #define VPN(page) (WORLD_BASE / PAGE + (page))
 #define JIFFY UINT64_C(4000000)
 #define EVENTS 64u
+#define BLOCK 512u /* pages of a THP */
 
 struct world {
 	struct ksmsim *sim;
@@ -106,6 +107,25 @@ static inline void tag(struct world *w, uint32_t pid, uint64_t page, uint64_t va
 
 	good(ksmsim_fill(w->sim, pid, WORLD_BASE + page * PAGE, 1, &content, &ret));
 	assert_int_equal(ret, 0);
+}
+
+/* All of them at once, so that an empty block becomes a THP. */
+static inline void fill_with(struct world *w, uint64_t page, uint64_t pages,
+			     enum ksmsim_content_kind kind, uint64_t value)
+{
+	const struct ksmsim_content content = { .kind = kind, .value = value };
+	int64_t ret = 0;
+
+	good(ksmsim_fill(w->sim, w->pid, WORLD_BASE + page * PAGE, pages, &content, &ret));
+	assert_int_equal(ret, 0);
+}
+
+static inline struct ksmsim_process figures(struct world *w, uint32_t pid)
+{
+	struct ksmsim_process process_figures;
+
+	good(ksmsim_process_get(w->sim, pid, &process_figures));
+	return process_figures;
 }
 
 static inline void drop(struct world *w, uint64_t page, uint64_t pages)

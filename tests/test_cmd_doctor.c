@@ -8,20 +8,8 @@
 
 #include <jansson.h>
 
+#include "paste.h"
 #include "place.h"
-
-#include "sim/doctor.h"
-
-static const char host_of_64_gib[] = "/sys/kernel/mm/ksm/full_scans:560\n"
-				     "/sys/kernel/mm/ksm/general_profit:20620539008\n"
-				     "/sys/kernel/mm/ksm/max_page_sharing:256\n"
-				     "/sys/kernel/mm/ksm/pages_shared:125446\n"
-				     "/sys/kernel/mm/ksm/pages_sharing:5259506\n"
-				     "/sys/kernel/mm/ksm/pages_unshared:1897537\n"
-				     "/sys/kernel/mm/ksm/pages_volatile:12389223\n"
-				     "/sys/kernel/mm/ksm/stable_node_chains:176\n"
-				     "/sys/kernel/mm/ksm/stable_node_dups:2604\n"
-				     "/sys/kernel/mm/ksm/ksm_zero_pages:0\n";
 
 /* ---- memory of the doctor itself ---- */
 
@@ -56,7 +44,7 @@ static int read_host_of_64_gib(struct host *host, struct sim_mem *mem)
 	int error;
 
 	assert_non_null(in);
-	fprintf(in, "%sksm_rmap_items 100\nksm_merging_pages 1\n", host_of_64_gib);
+	fputs(PASTE_HOST_OF_64_GIB "ksm_rmap_items 100\nksm_merging_pages 1\n", in);
 	rewind(in);
 	host_init(host, mem, 4096);
 	error = host_text_read(host, in, "F", why, sizeof(why));

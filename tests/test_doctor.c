@@ -6,72 +6,11 @@
  * printed in test_cmd_doctor.c.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "test.h"
-
-#include "sim/doctor.h"
+#include "paste.h"
 
 static bool made[FINDING_NR]; /* by some test */
-
-struct world {
-	struct sim_mem mem;
-	struct host first, second;
-	struct doctor doctor;
-	char why[1024];
-};
-
-static struct world *new_world(void)
-{
-	struct world *w = calloc(1, sizeof(*w));
-
-	assert_non_null(w);
-	sim_mem_init(&w->mem, NULL);
-	host_init(&w->first, &w->mem, 4096);
-	host_init(&w->second, &w->mem, 4096);
-	return w;
-}
-
-static void free_world(struct world *w)
-{
-	doctor_free(&w->doctor);
-	host_free(&w->first);
-	host_free(&w->second);
-	free(w);
-}
-
-static int enter(void **state)
-{
-	*state = new_world();
-	return 0;
-}
-
-static int leave(void **state)
-{
-	free_world(*state);
-	return 0;
-}
-
-static int paste_named(struct world *w, struct host *host, const char *name, const char *text)
-{
-	FILE *in = tmpfile();
-	int error;
-
-	assert_non_null(in);
-	fputs(text, in);
-	rewind(in);
-	w->why[0] = '\0';
-	error = host_text_read(host, in, name, w->why, sizeof(w->why));
-	fclose(in);
-	return error;
-}
-
-static void paste(struct world *w, const char *text)
-{
-	if (paste_named(w, &w->first, "F", text))
-		fail_msg("%s", w->why);
-}
 
 static void examine(struct world *w)
 {
@@ -134,22 +73,11 @@ static void says(struct world *w, enum doctor_finding_id id, const char *words)
 
 /* ---- published figures ---- */
 
-static const char host_of_64_gib[] = "/sys/kernel/mm/ksm/full_scans:560\n"
-				     "/sys/kernel/mm/ksm/general_profit:20620539008\n"
-				     "/sys/kernel/mm/ksm/max_page_sharing:256\n"
-				     "/sys/kernel/mm/ksm/pages_shared:125446\n"
-				     "/sys/kernel/mm/ksm/pages_sharing:5259506\n"
-				     "/sys/kernel/mm/ksm/pages_unshared:1897537\n"
-				     "/sys/kernel/mm/ksm/pages_volatile:12389223\n"
-				     "/sys/kernel/mm/ksm/stable_node_chains:176\n"
-				     "/sys/kernel/mm/ksm/stable_node_dups:2604\n"
-				     "/sys/kernel/mm/ksm/ksm_zero_pages:0\n";
-
 static void a_profit_that_misses_its_identity_is_told_with_the_difference(void **state)
 {
 	struct world *w = *state;
 
-	paste(w, host_of_64_gib);
+	paste(w, PASTE_HOST_OF_64_GIB);
 	examine(w);
 	assert_int_equal(figure(w, FINDING_profit_differs, "items"), 19671712);
 	assert_int_equal(figure(w, FINDING_profit_differs, "computed"), 20283947008);
@@ -380,14 +308,14 @@ static void each_finding_comes_from_its_counters(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(samples) / sizeof(*samples); i++) {
-		w = new_world();
+		w = paste_new();
 		paste(w, samples[i].text);
 		examine(w);
 		if (!samples[i].says)
 			not_found(w, samples[i].id);
 		else
 			says(w, samples[i].id, samples[i].says);
-		free_world(w);
+		paste_free(w);
 	}
 }
 
@@ -432,7 +360,7 @@ static void a_full_scan_is_its_batches_with_a_sleep_each(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(hosts) / sizeof(*hosts); i++) {
-		w = new_world();
+		w = paste_new();
 		snprintf(text, sizeof(text),
 			 "pages_to_scan:1000\nsleep_millisecs:%d\npages_shared:0\n"
 			 "pages_sharing:0\npages_unshared:%d\npages_volatile:0\n",
@@ -441,7 +369,7 @@ static void a_full_scan_is_its_batches_with_a_sleep_each(void **state)
 		examine(w);
 		assert_int_equal(w->doctor.pace.batches, (hosts[i].gb << 18) / 1000 + 1);
 		assert_int_equal(w->doctor.pace.sleep_ms / 6000, hosts[i].minutes_tenths);
-		free_world(w);
+		paste_free(w);
 	}
 }
 
@@ -711,7 +639,7 @@ static void every_row_of_the_table_was_found_by_some_test(void **state)
 			fail_msg("no test makes %s", rows[i].name);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, paste_enter, paste_leave)
 
 static const struct CMUnitTest tests[] = {
 	TEST(a_profit_that_misses_its_identity_is_told_with_the_difference),

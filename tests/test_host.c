@@ -11,65 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "test.h"
-
-#include "sim/host.h"
-
-struct world {
-	struct sim_mem mem;
-	struct host first, second;
-	char why[1024];
-};
-
-static struct world *new_world(void)
-{
-	struct world *w = calloc(1, sizeof(*w));
-
-	assert_non_null(w);
-	sim_mem_init(&w->mem, NULL);
-	host_init(&w->first, &w->mem, 4096);
-	host_init(&w->second, &w->mem, 4096);
-	return w;
-}
-
-static void free_world(struct world *w)
-{
-	host_free(&w->first);
-	host_free(&w->second);
-	free(w);
-}
-
-static int enter(void **state)
-{
-	*state = new_world();
-	return 0;
-}
-
-static int leave(void **state)
-{
-	free_world(*state);
-	return 0;
-}
-
-static int paste_named(struct world *w, struct host *host, const char *name, const char *text)
-{
-	FILE *in = tmpfile();
-	int error;
-
-	assert_non_null(in);
-	fputs(text, in);
-	rewind(in);
-	w->why[0] = '\0';
-	error = host_text_read(host, in, name, w->why, sizeof(w->why));
-	fclose(in);
-	return error;
-}
-
-static void paste(struct world *w, const char *text)
-{
-	if (paste_named(w, &w->first, "F", text))
-		fail_msg("%s", w->why);
-}
+#include "paste.h"
 
 /* ---- pastes ---- */
 
@@ -103,10 +45,10 @@ static void refuses(const char *text, const char *why)
 {
 	struct world *w;
 
-	w = new_world();
+	w = paste_new();
 	assert_int_equal(paste_named(w, &w->first, "F", text), SIM_EINPUT);
 	assert_string_equal(w->why, why);
-	free_world(w);
+	paste_free(w);
 }
 
 static void garbage_is_refused_with_its_line_and_what_was_expected(void **state)
@@ -347,7 +289,7 @@ static void this_host_reads_like_its_paste(void **state)
 	assert_int_equal(w->second.ignored, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, paste_enter, paste_leave)
 
 static const struct CMUnitTest tests[] = {
 	TEST(paths_of_grep_tell_the_processes_apart),

@@ -6,7 +6,6 @@
  */
 #include "ksmworld.h"
 
-#define BLOCK 512u
 #define X 0u
 #define Y BLOCK
 #ifndef SEEDS
@@ -32,36 +31,18 @@ static void start(struct world *w, const char *profile)
 	set(w, "ksm/max_page_sharing", "1000");
 }
 
-static void write_pages(struct world *w, uint64_t page, uint64_t pages,
-			enum ksmsim_content_kind kind, uint64_t value)
-{
-	const struct ksmsim_content content = { .kind = kind, .value = value };
-	int64_t ret = 0;
-
-	good(ksmsim_fill(w->sim, w->pid, WORLD_BASE + page * PAGE, pages, &content, &ret));
-	assert_int_equal(ret, 0);
-}
-
 /* Each page of the block is like no other. */
 static void fill_block(struct world *w, uint64_t page)
 {
-	write_pages(w, page, BLOCK, KSMSIM_CONTENT_SEEDS, 1000 + page);
+	fill_with(w, page, BLOCK, KSMSIM_CONTENT_SEEDS, 1000 + page);
 }
 
 /* A THP whose pages but the first @nr are zero; those are tags from @value on. */
 static void fill_sparse(struct world *w, uint64_t page, uint64_t nr, uint64_t value)
 {
-	write_pages(w, page, 1, KSMSIM_CONTENT_ZERO, 0);
+	fill_with(w, page, 1, KSMSIM_CONTENT_ZERO, 0);
 	if (nr)
-		write_pages(w, page, nr, KSMSIM_CONTENT_TAGS, value);
-}
-
-static struct ksmsim_process figures(struct world *w, uint32_t pid)
-{
-	struct ksmsim_process process;
-
-	good(ksmsim_process_get(w->sim, pid, &process));
-	return process;
+		fill_with(w, page, nr, KSMSIM_CONTENT_TAGS, value);
 }
 
 static uint64_t rss(struct world *w)
@@ -186,8 +167,8 @@ static void both_thps_of_equal_content_merge_in_one_scan(void **state)
 
 	(void)state;
 	start(&w, "linux-6.18");
-	write_pages(&w, X, BLOCK, KSMSIM_CONTENT_SEEDS, 1);
-	write_pages(&w, Y, BLOCK, KSMSIM_CONTENT_SEEDS, 1);
+	fill_with(&w, X, BLOCK, KSMSIM_CONTENT_SEEDS, 1);
+	fill_with(&w, Y, BLOCK, KSMSIM_CONTENT_SEEDS, 1);
 	scan(&w, 1);
 	batch(&w, BLOCK);
 	expect_splits(&w, 0, 0, 0);
@@ -324,7 +305,7 @@ static void locked_memory_keeps_its_zero_pages(void **state)
 	start(&w, "linux-6.18");
 	set(&w, "ksm/max_page_sharing", "256");
 	good(ksmsim_mlock(w.sim, w.pid, WORLD_BASE, BLOCK * PAGE, NULL));
-	write_pages(&w, X, 1, KSMSIM_CONTENT_TAG, 7);
+	fill_with(&w, X, 1, KSMSIM_CONTENT_TAG, 7);
 	scan(&w, 4);
 	assert_int_equal(count(&w, KSMSIM_COUNT_thp_split_page), 1);
 	assert_int_equal(rss(&w), BLOCK);
@@ -406,7 +387,7 @@ static void a_write_through_the_pmd_is_seen_by_searches(void **state)
 
 	(void)state;
 	start(&w, "linux-6.18");
-	write_pages(&w, X, BLOCK, KSMSIM_CONTENT_TAGS, 1000);
+	fill_with(&w, X, BLOCK, KSMSIM_CONTENT_TAGS, 1000);
 	set(&w, "transparent_hugepage/enabled", "never");
 	tag(&w, w.pid, Y, 1100);
 	scan(&w, 1);
@@ -552,8 +533,8 @@ static void twin_write(struct twin *t)
 	const uint64_t pages = draw(t, 3) ? 1 + draw(t, 8) : 1 + draw(t, 300);
 
 	for (ALL(t, w))
-		write_pages(w, page, pages < 4 * BLOCK - page ? pages : 4 * BLOCK - page, kind,
-			    value);
+		fill_with(w, page, pages < 4 * BLOCK - page ? pages : 4 * BLOCK - page, kind,
+			  value);
 }
 
 static void twin_advice(struct twin *t)

@@ -3,35 +3,15 @@
  */
 #include "ksmworld.h"
 
-#define BLOCK 512u
-
 static void choose(struct world *w, const char *text)
 {
 	good(ksmsim_policy_choose(w->sim, text));
-}
-
-static void write_pages(struct world *w, uint64_t page, uint64_t pages,
-			enum ksmsim_content_kind kind, uint64_t value)
-{
-	const struct ksmsim_content content = { .kind = kind, .value = value };
-	int64_t ret = 0;
-
-	good(ksmsim_fill(w->sim, w->pid, WORLD_BASE + page * PAGE, pages, &content, &ret));
-	assert_int_equal(ret, 0);
 }
 
 static void start(struct world *w, const char *profile, uint64_t blocks)
 {
 	begin(w, profile, blocks * BLOCK);
 	set(w, "transparent_hugepage/enabled", "always");
-}
-
-static struct ksmsim_process figures(struct world *w, uint32_t pid)
-{
-	struct ksmsim_process process;
-
-	good(ksmsim_process_get(w->sim, pid, &process));
-	return process;
 }
 
 static void expect_ksm(struct world *w, int64_t split, int64_t shared, int64_t sharing)
@@ -94,8 +74,8 @@ static void pair(struct world *w, const char *policy, uint64_t equal)
 	start(w, "linux-6.18", 2);
 	choose(w, policy);
 	for (uint64_t block = 0; block < 2; block++) {
-		write_pages(w, block * BLOCK, BLOCK, KSMSIM_CONTENT_SEEDS, 1000 * (block + 1));
-		write_pages(w, block * BLOCK + 100 * (block + 1), equal, KSMSIM_CONTENT_TAGS, 1);
+		fill_with(w, block * BLOCK, BLOCK, KSMSIM_CONTENT_SEEDS, 1000 * (block + 1));
+		fill_with(w, block * BLOCK + 100 * (block + 1), equal, KSMSIM_CONTENT_TAGS, 1);
 	}
 }
 
@@ -182,11 +162,11 @@ static void matches_in_the_same_thp_count(void **state)
 	(void)state;
 	start(&w, "linux-6.18", 1);
 	choose(&w, "split_min=4");
-	write_pages(&w, 0, BLOCK, KSMSIM_CONTENT_SEEDS, 1);
-	write_pages(&w, 10, 3, KSMSIM_CONTENT_TAG, 7);
+	fill_with(&w, 0, BLOCK, KSMSIM_CONTENT_SEEDS, 1);
+	fill_with(&w, 10, 3, KSMSIM_CONTENT_TAG, 7);
 	scan(&w, 3);
 	expect_ksm(&w, 0, 0, 0);
-	write_pages(&w, 13, 1, KSMSIM_CONTENT_TAG, 7);
+	fill_with(&w, 13, 1, KSMSIM_CONTENT_TAG, 7);
 	scan(&w, 3);
 	expect_ksm(&w, 1, 1, 3);
 	end(&w);
@@ -200,11 +180,11 @@ static void zero_pages_count_if_they_are_merged(void **state)
 	start(&w, "linux-6.18", 1);
 	choose(&w, "split_min=100");
 	set(&w, "ksm/use_zero_pages", "1");
-	write_pages(&w, 0, BLOCK, KSMSIM_CONTENT_SEEDS, 1);
-	write_pages(&w, 0, 99, KSMSIM_CONTENT_ZERO, 0);
+	fill_with(&w, 0, BLOCK, KSMSIM_CONTENT_SEEDS, 1);
+	fill_with(&w, 0, 99, KSMSIM_CONTENT_ZERO, 0);
 	scan(&w, 3);
 	expect_ksm(&w, 0, 0, 0);
-	write_pages(&w, 99, 1, KSMSIM_CONTENT_ZERO, 0);
+	fill_with(&w, 99, 1, KSMSIM_CONTENT_ZERO, 0);
 	scan(&w, 3);
 	expect_ksm(&w, 1, 0, 0);
 	assert_int_equal(figures(&w, w.pid).rss_anon, BLOCK - 100);
@@ -226,12 +206,12 @@ static void ksm_pages_that_are_full_do_not_count(void **state)
 	tag(&w, w.pid, 3, 3);
 	scan(&w, 2);
 	set(&w, "transparent_hugepage/enabled", "always");
-	write_pages(&w, BLOCK, BLOCK, KSMSIM_CONTENT_SEEDS, 1000);
-	write_pages(&w, BLOCK + 5, 2, KSMSIM_CONTENT_TAGS, 1);
+	fill_with(&w, BLOCK, BLOCK, KSMSIM_CONTENT_SEEDS, 1000);
+	fill_with(&w, BLOCK + 5, 2, KSMSIM_CONTENT_TAGS, 1);
 	scan(&w, 3);
 	/* 1 has no partner, 2 has one: not enough */
 	expect_ksm(&w, 0, 1, 1);
-	write_pages(&w, BLOCK + 7, 1, KSMSIM_CONTENT_TAG, 3);
+	fill_with(&w, BLOCK + 7, 1, KSMSIM_CONTENT_TAG, 3);
 	scan(&w, 3);
 	expect_ksm(&w, 1, 3, 3);
 	end(&w);
@@ -250,11 +230,11 @@ static void every_ksm_page_that_has_room_counts(void **state)
 	scan(&w, 2);
 	expect_ksm(&w, 0, 3, 3);
 	set(&w, "transparent_hugepage/enabled", "always");
-	write_pages(&w, BLOCK, BLOCK, KSMSIM_CONTENT_SEEDS, 1000);
-	write_pages(&w, BLOCK + 5, 2, KSMSIM_CONTENT_TAGS, 1);
+	fill_with(&w, BLOCK, BLOCK, KSMSIM_CONTENT_SEEDS, 1000);
+	fill_with(&w, BLOCK + 5, 2, KSMSIM_CONTENT_TAGS, 1);
 	scan(&w, 3);
 	expect_ksm(&w, 0, 3, 3);
-	write_pages(&w, BLOCK + 5, 3, KSMSIM_CONTENT_TAGS, 1);
+	fill_with(&w, BLOCK + 5, 3, KSMSIM_CONTENT_TAGS, 1);
 	scan(&w, 3);
 	expect_ksm(&w, 1, 3, 6);
 	end(&w);
@@ -335,7 +315,7 @@ static struct outcome zeros(const char *profile, const char *policy, uint64_t bl
 	if (policy)
 		choose(&w, policy);
 	set(&w, "ksm/use_zero_pages", "1");
-	write_pages(&w, 0, blocks * BLOCK, KSMSIM_CONTENT_ZERO, 0);
+	fill_with(&w, 0, blocks * BLOCK, KSMSIM_CONTENT_ZERO, 0);
 	scan(&w, 1);
 	batch(&w, pages);
 	outcome = (struct outcome){
@@ -435,7 +415,7 @@ static void a_shared_thp_is_copied_whole(void **state)
 
 	(void)state;
 	start(&w, "linux-6.18", 1);
-	write_pages(&w, 0, BLOCK, KSMSIM_CONTENT_SEEDS, 1);
+	fill_with(&w, 0, BLOCK, KSMSIM_CONTENT_SEEDS, 1);
 	choose(&w, "cow=pmd");
 	good(ksmsim_fork(w.sim, w.pid, &child, NULL));
 	tag(&w, child, 7, 7);
@@ -453,7 +433,7 @@ static void or_by_default_only_its_page(void **state)
 
 	(void)state;
 	start(&w, "linux-6.18", 1);
-	write_pages(&w, 0, BLOCK, KSMSIM_CONTENT_SEEDS, 1);
+	fill_with(&w, 0, BLOCK, KSMSIM_CONTENT_SEEDS, 1);
 	choose(&w, "cow=pmd");
 	choose(&w, "cow=split");
 	good(ksmsim_fork(w.sim, w.pid, &child, NULL));
@@ -479,12 +459,12 @@ static void each_seam_has_its_own_owner(void **state)
 	assert_int_equal(witness.asked, 3);
 	expect_ksm(&w, 0, 0, 0);
 	/* zero_remap is still none */
-	write_pages(&w, 0, BLOCK, KSMSIM_CONTENT_ZERO, 0);
+	fill_with(&w, 0, BLOCK, KSMSIM_CONTENT_ZERO, 0);
 	good(ksmsim_split(w.sim, w.pid, WORLD_BASE, BLOCK * PAGE, 0, -1, NULL));
 	assert_int_equal(figures(&w, w.pid).rss_anon, 2 * BLOCK);
 	/* and now everything is the kernel's */
 	good(ksmsim_policy_set(w.sim, NULL));
-	write_pages(&w, BLOCK, BLOCK, KSMSIM_CONTENT_ZERO, 0);
+	fill_with(&w, BLOCK, BLOCK, KSMSIM_CONTENT_ZERO, 0);
 	good(ksmsim_split(w.sim, w.pid, WORLD_BASE + BLOCK * PAGE, BLOCK * PAGE, 0, -1, NULL));
 	assert_int_equal(figures(&w, w.pid).rss_anon, BLOCK);
 	end(&w);
