@@ -3,7 +3,8 @@
  *
  * They leave the memory where it is and tell reclaim what to do with it. What could
  * surprise: a large folio that is not wholly in the range is split for it, unless
- * others map it or hold it; one that may be shared is left out without a word.
+ * others map it or hold it; one that may be shared is left out without a word. There
+ * is no swap device for MADV_PAGEOUT, which tries it all the same.
  *
  * Models: mm/madvise.c:madvise_free_single_vma(), madvise_cold_or_pageout_pte_range().
  */
@@ -183,7 +184,84 @@ long ks_advise_free(const struct ks_part *p)
 	return 0;
 }
 
-/* ---- MADV_COLD, MADV_PAGEOUT: no swap device, so that nothing anonymous can go out ---- */
+/* ---- MADV_COLD, MADV_PAGEOUT ---- */
+
+/* Folios on their way out: taken off their lists. One walk over a page table takes at most a page
+ * for each entry. */
+struct outgoing {
+	uint64_t *vpn;
+	uint32_t nr, room;
+};
+
+static void take_out(const struct ks_part *p, struct outgoing *out, uint64_t vpn, ks_pfn pfn)
+{
+	struct ks_system *sys = p->sys;
+
+	if (p->advice != KSMSIM_MADV_PAGEOUT)
+		return;
+	if (ks_lru_lock_of(&sys->frames, pfn).unevictable) {
+		ks_lru_putback(sys->env, &sys->frames, pfn);
+		return;
+	}
+	if (out->nr == out->room) {
+		out->room = out->room ? 2 * out->room : 32;
+		out->vpn = ks_realloc(sys->env, out->vpn, out->room * sizeof(*out->vpn));
+	}
+	out->vpn[out->nr++] = vpn;
+}
+
+static ks_pfn anon_at(const struct ks_part *p, uint64_t vpn)
+{
+	const struct ks_pte pte = ks_pte_get(&p->sys->tables, &p->mm->pt, vpn);
+
+	return ks_pte_is_anon(pte) ? pte.pfn : KS_PFN_NONE;
+}
+
+static void put_back(const struct ks_part *p, uint64_t vpn)
+{
+	const ks_pfn pfn = anon_at(p, vpn);
+
+	if (pfn)
+		ks_lru_putback(p->sys->env, &p->sys->frames, pfn);
+}
+
+/* The pages of a split folio come back after it, the last one first. Those that nobody maps any more
+ * wait in the batch, too, in the kernel; here they are gone. */
+static void put_back_parts(const struct ks_part *p, uint64_t vpn, uint32_t pages)
+{
+	put_back(p, vpn);
+	for (uint32_t i = pages; --i > 0;)
+		put_back(p, vpn + i);
+}
+
+/* There is no swap device: a large folio is split in vain, and all come back. Only what was freed
+ * lazily can go. Models: mm/vmscan.c:reclaim_pages(), shrink_folio_list(). */
+static void page_out(const struct ks_part *p, uint64_t vpn)
+{
+	struct ks_system *sys = p->sys;
+	const ks_pfn pfn = anon_at(p, vpn);
+	const struct ks_folio *folio = ks_folio_of(&sys->frames, pfn);
+	const uint32_t pages = folio ? ks_folio_pages(folio) : 1;
+
+	if (ks_page_lazyfree(&sys->frames, pfn)) {
+		if (ks_discard_lazyfree(sys, ks_vma_at(p->mm, vpn), vpn, pfn))
+			return;
+	} else if (folio && !folio->gets && split_folio(p, pfn)) {
+		put_back_parts(p, vpn, pages);
+		return;
+	}
+	if (folio)
+		ks_lru_add_large(sys->env, &sys->frames, pfn, false);
+	else
+		ks_lru_putback(sys->env, &sys->frames, pfn);
+}
+
+static void page_out_all(const struct ks_part *p, struct outgoing *out)
+{
+	for (uint32_t i = 0; i < out->nr; i++)
+		page_out(p, out->vpn[i]);
+	out->nr = 0;
+}
 
 static void make_old(const struct ks_part *p, uint64_t vpn, struct ks_pte pte)
 {
@@ -194,7 +272,8 @@ static void make_old(const struct ks_part *p, uint64_t vpn, struct ks_pte pte)
 }
 
 /* Returns how many entries from @slot on were dealt with; 0: it is a small page now. */
-static uint32_t cool_run(const struct ks_part *p, const struct ks_walk *walk, unsigned slot)
+static uint32_t cool_run(const struct ks_part *p, const struct ks_walk *walk, unsigned slot,
+			 struct outgoing *out)
 {
 	const struct ks_leaf *leaf = ks_leaf(walk->tables, walk->leaf);
 	const struct ks_pte pte = ks_leaf_get(leaf, slot);
@@ -205,27 +284,40 @@ static uint32_t cool_run(const struct ks_part *p, const struct ks_walk *walk, un
 		    ks_folio_of(&p->sys->frames, pte.pfn)->maps != nr)
 			return nr;
 	} else if (!ks_pte_is_anon(pte) ||
+		   ks_frame_test(ks_frame(&p->sys->frames, pte.pfn), KS_FRAME_LRU_BATCH) ||
 		   ks_page_maybe_shared(p->sys->env, &p->sys->frames, pte.pfn)) {
 		return 1;
 	}
 	for (uint32_t i = 0; i < nr; i++)
 		make_old(p, leaf->vpn + slot + i, ks_leaf_get(leaf, slot + i));
+	take_out(p, out, leaf->vpn + slot, pte.pfn);
 	return nr;
 }
 
-static void cool_leaf(const struct ks_part *p, const struct ks_walk *walk)
+static void cool_leaf(const struct ks_part *p, const struct ks_walk *walk, struct outgoing *out)
 {
 	for (int slot = ks_walk_slot(walk, walk->first); slot >= 0;) {
-		const uint32_t nr = cool_run(p, walk, (unsigned)slot);
+		const uint32_t nr = cool_run(p, walk, (unsigned)slot, out);
 
 		slot = ks_walk_slot(walk, (unsigned)slot + nr);
 	}
+}
+
+static void cool_pmd(const struct ks_part *p, struct ks_leaf *leaf, struct outgoing *out)
+{
+	struct ks_system *sys = p->sys;
+
+	if (!ks_leaf_is_thp(leaf) || ks_page_maybe_shared(sys->env, &sys->frames, leaf->pmd.pfn))
+		return;
+	ks_pmd_change(&sys->tables, &p->mm->pt, leaf, leaf->pmd.bits & ~KS_PTE(YOUNG));
+	take_out(p, out, leaf->vpn, leaf->pmd.pfn);
 }
 
 /* Models: madvise_cold_or_pageout_pte_range(). */
 long ks_advise_cold(const struct ks_part *p)
 {
 	const struct ks_vma *vma = ks_vma_at(p->mm, p->start);
+	struct outgoing out = { .nr = 0 };
 	struct ks_walk walk;
 
 	if (vma->flags & (KS_VM_LOCKED | KS_VM_HUGETLB))
@@ -235,14 +327,12 @@ long ks_advise_cold(const struct ks_part *p)
 	while (ks_walk_leaf(&walk)) {
 		struct ks_leaf *leaf = ks_leaf(&p->sys->tables, walk.leaf);
 
-		if (leaf->huge && walk.last - walk.first + 1 == ks_pmd_pages(p->sys)) {
-			if (ks_leaf_is_thp(leaf) &&
-			    !ks_page_maybe_shared(p->sys->env, &p->sys->frames, leaf->pmd.pfn))
-				ks_pmd_change(&p->sys->tables, &p->mm->pt, leaf,
-					      leaf->pmd.bits & ~KS_PTE(YOUNG));
-		} else if (!leaf->huge || split_part(p, leaf)) {
-			cool_leaf(p, &walk);
-		}
+		if (leaf->huge && walk.last - walk.first + 1 == ks_pmd_pages(p->sys))
+			cool_pmd(p, leaf, &out);
+		else if (!leaf->huge || split_part(p, leaf))
+			cool_leaf(p, &walk, &out);
+		page_out_all(p, &out);
 	}
+	ks_free(p->sys->env, out.vpn);
 	return 0;
 }

@@ -54,14 +54,22 @@ static bool can_go(const struct ks_frames *frames, ks_pfn pfn)
 	       KS_FRAME_LAZYFREE;
 }
 
+/* What @vma maps at @vpn. */
+static struct candidate candidate_at(const struct ks_system *sys, const struct ks_vma *vma,
+				     uint64_t vpn, ks_pfn pfn)
+{
+	const struct ks_folio *folio = ks_folio_of(&sys->frames, pfn);
+
+	if (folio)
+		return (struct candidate){ folio->head, folio->root, folio->index };
+	return (struct candidate){ pfn, vma->anon_root, vma->pgoff + (vpn - vma->start) };
+}
+
 static void add_candidate(struct ks_system *sys, struct candidates *all, const struct ks_vma *vma,
 			  uint64_t vpn, ks_pfn pfn)
 {
-	const struct ks_folio *folio = ks_folio_of(&sys->frames, pfn);
-	struct candidate one = { pfn, vma->anon_root, vma->pgoff + (vpn - vma->start) };
+	const struct candidate one = candidate_at(sys, vma, vpn, pfn);
 
-	if (folio)
-		one = (struct candidate){ folio->head, folio->root, folio->index };
 	if (ks_map_find(&all->seen, one.head))
 		return;
 	ks_map_set(sys->env, &all->seen, one.head, 1);
@@ -288,7 +296,8 @@ static void unmap_ksm(void *self, struct ks_mm *mm, uint64_t vpn, struct ks_pte 
 
 /* ---- reclaim ---- */
 
-static void reclaim(struct ks_system *sys, const struct candidate *one)
+/* @forced: whoever asks for it does not look who used the page. Returns: is it gone? */
+static bool reclaim(struct ks_system *sys, const struct candidate *one, bool forced)
 {
 	const struct ks_folio *large = ks_folio_of(&sys->frames, one->head);
 	const struct ks_folio folio = { .head = one->head,
@@ -298,12 +307,22 @@ static void reclaim(struct ks_system *sys, const struct candidate *one)
 	struct reclaim r = { .sys = sys, .head = one->head, .pages = ks_folio_pages(&folio) };
 
 	if (ks_frame_test(ks_frame(&sys->frames, one->head), KS_FRAME_KSM)) {
-		ks_rmap_walk(sys, one->head, look_at_ksm, &r);
+		if (!forced)
+			ks_rmap_walk(sys, one->head, look_at_ksm, &r);
 		ks_rmap_walk(sys, one->head, unmap_ksm, &r);
-		return;
+		return !r.kept;
 	}
-	ks_rmap_folio(sys, &folio, look, &r);
+	if (!forced)
+		ks_rmap_folio(sys, &folio, look, &r);
 	ks_rmap_folio(sys, &folio, unmap, &r);
+	return !r.kept;
+}
+
+bool ks_discard_lazyfree(struct ks_system *sys, const struct ks_vma *vma, uint64_t vpn, ks_pfn pfn)
+{
+	const struct candidate one = candidate_at(sys, vma, vpn, pfn);
+
+	return reclaim(sys, &one, true);
 }
 
 void ks_reclaim_lazyfree(struct ks_system *sys)
@@ -315,7 +334,7 @@ void ks_reclaim_lazyfree(struct ks_system *sys)
 			look_through(sys, sys->mms[i], &all);
 	}
 	for (uint32_t i = 0; i < all.nr; i++)
-		reclaim(sys, &all.list[i]);
+		(void)reclaim(sys, &all.list[i], false);
 	ks_lru_drain(sys->env, &sys->frames);
 	ks_map_destroy(sys->env, &all.seen);
 	ks_free(sys->env, all.list);

@@ -369,6 +369,8 @@ void ks_rmap_walk(struct ks_system *sys, ks_pfn pfn,
 /* Every page that MADV_FREE let go, and that nobody locks, holds or wrote since, leaves every
  * process: what reclaim does without a swap device, if it goes on for long. */
 void ks_reclaim_lazyfree(struct ks_system *sys);
+/* The same of the one folio that @vma maps at @vpn, whoever used it. false: it stays. */
+bool ks_discard_lazyfree(struct ks_system *sys, const struct ks_vma *vma, uint64_t vpn, ks_pfn pfn);
 
 /* ---- swap.c ---- */
 
