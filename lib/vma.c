@@ -353,8 +353,6 @@ bool ks_mm_check_vmas(const struct ks_mm *mm)
 			return false;
 		if (!vma->anon_vma != !vma->anon_root || (vma->cloned && !vma->anon_vma))
 			return false;
-		if (vma->anon_vma && (vma->flags & KS_VM_SHARED))
-			return false;
 	}
 	return mm->nr_vmas <= mm->room_vmas;
 }
