@@ -290,6 +290,7 @@ static void op_madvise(struct gen *g, unsigned p, const struct gen_region *regio
 		"UNMERGEABLE", "DONTNEED",	"DONTNEED",	  "DONTNEED",	"FREE",
 		"DONTFORK",    "DOFORK",	"WIPEONFORK",	  "KEEPONFORK", "POPULATE_READ",
 		"DONTDUMP",    "POPULATE_READ", "POPULATE_WRITE", "NOHUGEPAGE", "DODUMP",
+		"PAGEOUT",
 	};
 	const char *advice = GEN_ANY(g, advices);
 	char range[48];

@@ -192,10 +192,10 @@ static void op_prctl(struct gen *g)
 static void op_madvise(struct gen *g, unsigned p, const struct gen_region *region)
 {
 	static const char *const advices[] = {
-		"HUGEPAGE",   "HUGEPAGE", "NOHUGEPAGE",	   "DONTNEED",	   "DONTNEED",
-		"DONTNEED",   "DONTNEED", "COLLAPSE",	   "COLLAPSE",	   "COLLAPSE",
-		"COLLAPSE",   "COLD",	  "GUARD_INSTALL", "GUARD_REMOVE", "DODUMP",
-		"WIPEONFORK", "DONTFORK", "KEEPONFORK",	   "DONTDUMP"
+		"HUGEPAGE", "HUGEPAGE",	  "NOHUGEPAGE", "DONTNEED",	 "DONTNEED",
+		"DONTNEED", "DONTNEED",	  "COLLAPSE",	"COLLAPSE",	 "COLLAPSE",
+		"COLLAPSE", "COLD",	  "PAGEOUT",	"GUARD_INSTALL", "GUARD_REMOVE",
+		"DODUMP",   "WIPEONFORK", "DONTFORK",	"KEEPONFORK",	 "DONTDUMP"
 	};
 	static const char *const merging[] = { "MERGEABLE", "MERGEABLE", "UNMERGEABLE" };
 	const char *advice = GEN_ANY(g, advices);

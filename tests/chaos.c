@@ -310,7 +310,8 @@ static bool allowed(const struct chaos *chaos, bool own, struct chaos_page old,
 		return old.content == now.content;
 	/* reclaim drops pages that MADV_FREE gave up */
 	if (old.seen != CHAOS_NONE && now.seen == CHAOS_NONE)
-		return op->kind == CHAOS_SWAPOUT || op->kind == CHAOS_SHRINK;
+		return op->kind == CHAOS_SWAPOUT || op->kind == CHAOS_SHRINK ||
+		       (op->kind == CHAOS_MADVISE && op->flags == KSMSIM_MADV_PAGEOUT);
 	return old.seen != CHAOS_NONE || now.seen == CHAOS_NONE || own;
 }
 

@@ -357,8 +357,8 @@ static uint64_t digest(json_t *(*generate)(uint64_t seed, uint64_t nr))
 static void a_seed_means_the_same_with_every_compiler(void **state)
 {
 	(void)state;
-	assert_int_equal(digest(sim_generate), UINT64_C(0xda703f49444a5fc9));
-	assert_int_equal(digest(sim_generate_thp), UINT64_C(0xe7adb1b3e49bc6da));
+	assert_int_equal(digest(sim_generate), UINT64_C(0xbbcaf67d1d30655a));
+	assert_int_equal(digest(sim_generate_thp), UINT64_C(0x307be789bf04fc79));
 }
 
 /* Nearly every line of a random scenario can be read, and every operation comes up. */
