@@ -26,13 +26,24 @@ static bool split_folio(const struct ks_part *p, ks_pfn pfn)
 	return !ret;
 }
 
+/* A THP that nobody else maps. Before folios knew the sum of their mappings MADV_FREE added it up, and
+ * the others asked for those of the head page. */
+static bool is_own_thp(const struct ks_part *p, const struct ks_leaf *leaf)
+{
+	const struct ks_env *env = p->sys->env;
+
+	if (!ks_leaf_is_thp(leaf))
+		return false;
+	if (p->advice == KSMSIM_MADV_FREE && !env->feature[KS_FEAT_large_mapcount])
+		return ks_folio_of(&p->sys->frames, leaf->pmd.pfn)->maps == 1;
+	return !ks_page_maybe_shared(env, &p->sys->frames, leaf->pmd.pfn);
+}
+
 /* A huge page of which the walk covers a part: its folio is split, unless others map it or hold it.
  * false: it stays as it is. Models: madvise_free_huge_pmd(). */
 static bool split_part(const struct ks_part *p, const struct ks_leaf *leaf)
 {
-	return ks_leaf_is_thp(leaf) &&
-	       !ks_page_maybe_shared(p->sys->env, &p->sys->frames, leaf->pmd.pfn) &&
-	       split_folio(p, leaf->pmd.pfn);
+	return is_own_thp(p, leaf) && split_folio(p, leaf->pmd.pfn);
 }
 
 enum fate {
@@ -155,11 +166,9 @@ static void free_leaf(const struct ks_part *p, const struct ks_walk *walk)
 /* All of a huge page at once. */
 static void free_pmd(const struct ks_part *p, struct ks_leaf *leaf)
 {
-	const ks_pfn pfn = leaf->pmd.pfn;
-
-	if (!ks_leaf_is_thp(leaf) || ks_page_maybe_shared(p->sys->env, &p->sys->frames, pfn))
+	if (!is_own_thp(p, leaf))
 		return;
-	forget_folio(p, ks_folio_of(&p->sys->frames, pfn));
+	forget_folio(p, ks_folio_of(&p->sys->frames, leaf->pmd.pfn));
 	ks_pmd_change(&p->sys->tables, &p->mm->pt, leaf,
 		      leaf->pmd.bits & ~(KS_PTE(DIRTY) | KS_PTE(YOUNG)));
 }
@@ -305,11 +314,9 @@ static void cool_leaf(const struct ks_part *p, const struct ks_walk *walk, struc
 
 static void cool_pmd(const struct ks_part *p, struct ks_leaf *leaf, struct outgoing *out)
 {
-	struct ks_system *sys = p->sys;
-
-	if (!ks_leaf_is_thp(leaf) || ks_page_maybe_shared(sys->env, &sys->frames, leaf->pmd.pfn))
+	if (!is_own_thp(p, leaf))
 		return;
-	ks_pmd_change(&sys->tables, &p->mm->pt, leaf, leaf->pmd.bits & ~KS_PTE(YOUNG));
+	ks_pmd_change(&p->sys->tables, &p->mm->pt, leaf, leaf->pmd.bits & ~KS_PTE(YOUNG));
 	take_out(p, out, leaf->vpn, leaf->pmd.pfn);
 }
 
