@@ -242,12 +242,13 @@ static bool can_be_writable(const struct ks_system *sys, uint32_t flags, struct 
 }
 
 /* Models: mm/huge_memory.c:change_huge_pmd(). A part of a huge page has a VMA boundary inside it, so
- * that its PMD was split already. */
+ * that its PMD was split already. Before 6.2 only a fault makes a huge page writable again. */
 static void protect_pmd(struct ks_system *sys, struct ks_mm *mm, struct ks_leaf *leaf,
 			uint32_t flags)
 {
 	const struct ks_pte pte = ks_leaf_get(leaf, 0);
-	const bool writable = can_be_writable(sys, flags, pte);
+	const bool writable = sys->env->feature[KS_FEAT_mprotect_clean_writable] &&
+			      can_be_writable(sys, flags, pte);
 
 	if (writable != !!(pte.bits & KS_PTE(WRITE)))
 		ks_pmd_change(&sys->tables, &mm->pt, leaf, pte.bits ^ KS_PTE(WRITE));
