@@ -62,7 +62,8 @@ static bool is_locked(const struct ks_mm *mm, uint64_t vpn)
 	return ks_vma_at(mm, vpn)->flags & KS_VM_LOCKED;
 }
 
-/* The PMD entry goes in one step. */
+/* The PMD entry becomes 512 that stand for migration entries, as dirty as it was. The mapping goes in one
+ * step; in 6.1 page by page, as 512. */
 static void unmap_pmd(struct split *s, struct ks_mm *mm, const struct ks_leaf *leaf)
 {
 	struct ks_system *sys = s->sys;
@@ -79,7 +80,13 @@ static void unmap_pmd(struct split *s, struct ks_mm *mm, const struct ks_leaf *l
 		ks_lru_munlock(sys->env, &sys->frames, s->head, true);
 	ks_pmd_split(sys->env, &sys->tables, &mm->pt, leaf->vpn, first, 1);
 	mm->nr_anon_pmds--;
-	ks_folio_unmap_pmd(sys->env, &sys->frames, s->id, mm->id);
+	if (!sys->env->feature[KS_FEAT_split_pmd_mapped_defers]) {
+		ks_folio_unmap_pmd(sys->env, &sys->frames, s->id, mm->id);
+		return;
+	}
+	ks_folio_pmd_to_ptes(sys->env, &sys->frames, s->id, mm->id);
+	for (uint32_t i = 0; i < s->pages; i++)
+		ks_folio_unmap_ptes(sys->env, &sys->frames, s->head + i, 1, mm->id);
 }
 
 static void unmap_ptes(struct split *s, struct ks_mm *mm, uint64_t start, uint64_t end)
@@ -109,10 +116,6 @@ static void unmap_place(void *self, struct ks_mm *mm, uint64_t vpn, uint64_t sta
 	(void)vpn;
 	if (leaf && leaf->pmd.pfn != s->head)
 		return;
-	if (leaf && s->sys->env->feature[KS_FEAT_split_pmd_mapped_defers]) {
-		ks_split_pmd(s->sys, mm, start);
-		leaf = NULL;
-	}
 	if (leaf)
 		unmap_pmd(s, mm, leaf);
 	else

@@ -131,13 +131,13 @@ static uint64_t flags_of_large(const struct ksmsim *sim, const struct ks_folio *
 	const struct ks_frames *frames = &sim->sys.frames;
 	const bool head = pfn == folio->head;
 	const bool copies = sim->env.feature[KS_FEAT_kpf_tails_copy_head];
-	uint64_t flags = KPF(ANON) | KPF(THP);
+	uint64_t flags = KPF(ANON) | KPF(THP) | kpf_if(folio->maps, KPF_MMAP);
 
 	flags |= head ? KPF(COMPOUND_HEAD) : KPF(COMPOUND_TAIL);
 	if (head || copies)
-		return flags | flags_of_head(frames, folio) | kpf_if(folio->maps, KPF_MMAP);
+		return flags | flags_of_head(frames, folio);
 	/* the flag of a tail page is its own: only PTE mappings set it */
-	return flags | kpf_if(ks_page_mapcount(frames, pfn), KPF_MMAP) |
+	return flags |
 	       kpf_if(ks_frame_test(ks_frame(frames, pfn), KS_FRAME_EXCLUSIVE), KPF_EXCLUSIVE);
 }
 
