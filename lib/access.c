@@ -91,28 +91,50 @@ static void remember_pin(struct ks_system *sys, struct ks_mm *mm, const struct k
 	mm->pins[mm->nr_pins++] = *pin;
 }
 
-/* get_user_pages_fast() leaves the entry as it is, its dirty bit, too. */
-static bool is_writable(const struct ks_system *sys, const struct ks_mm *mm, uint64_t vpn)
+/* Can get_user_pages_fast() have the page? It leaves the entry as it is, its dirty bit, too. Long-term
+ * pins need a page that stays the process's own. */
+static bool is_there(const struct ks_system *sys, const struct ks_vma *vma, struct ks_pte pte,
+		     enum ksmsim_pin how)
 {
-	const uint32_t wanted = KS_PTE(PRESENT) | KS_PTE(WRITE);
-
-	return (ks_pte_get(&sys->tables, &mm->pt, vpn).bits & wanted) == wanted;
+	if (!(pte.bits & KS_PTE(PRESENT)) || pte.bits & KS_PTE(SPECIAL) ||
+	    !(vma->flags & (KS_VM_READ | KS_VM_WRITE | KS_VM_EXEC)))
+		return false;
+	if (how == KSMSIM_PIN_WRITE)
+		return pte.bits & KS_PTE(WRITE);
+	return how != KSMSIM_PIN_READ || !ks_pte_is_anon(pte) ||
+	       ks_page_exclusive(&sys->frames, pte.pfn);
 }
 
-/* Long-term pins need a page that stays the process's own. */
 static enum ks_fault_result fault_before_pin(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
 					     enum ksmsim_pin how)
 {
 	enum ks_fault_result result;
 
-	if (how == KSMSIM_PIN_HELD)
-		return KS_FAULT_DONE;
 	if (how == KSMSIM_PIN_WRITE)
-		return is_writable(sys, mm, vpn) ? KS_FAULT_DONE
-						 : ks_fault(sys, mm, vpn, KS_FAULT_WRITE);
+		return ks_fault(sys, mm, vpn, KS_FAULT_WRITE);
 	result = ks_fault(sys, mm, vpn, KS_FAULT_READ);
 	if (result == KS_FAULT_DONE && how == KSMSIM_PIN_READ)
 		result = ks_fault(sys, mm, vpn, KS_FAULT_UNSHARE);
+	return result;
+}
+
+/* The page for a pin, as it is marked then. */
+static enum ks_fault_result find_page(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
+				      enum ksmsim_pin how)
+{
+	const struct ks_pte pte = ks_pte_get(&sys->tables, &mm->pt, vpn);
+	enum ks_fault_result result;
+
+	if (is_there(sys, ks_vma_at(mm, vpn), pte, how)) {
+		if (ks_pte_is_anon(pte))
+			ks_lru_referenced(sys->env, &sys->frames, pte.pfn);
+		return KS_FAULT_DONE;
+	}
+	if (how == KSMSIM_PIN_HELD)
+		return KS_FAULT_DONE;
+	result = fault_before_pin(sys, mm, vpn, how);
+	if (result == KS_FAULT_DONE)
+		ks_fault_touch(sys, mm, vpn);
 	return result;
 }
 
@@ -129,7 +151,7 @@ long ks_access_pin(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64
 	if (how == KSMSIM_PIN_WRITE || how == KSMSIM_PIN_READ)
 		mm->has_pinned = true;
 	for (uint64_t i = 0; i < pages; i++) {
-		const enum ks_fault_result result = fault_before_pin(sys, mm, vpn + i, how);
+		const enum ks_fault_result result = find_page(sys, mm, vpn + i, how);
 		struct ks_pte pte;
 
 		if (result != KS_FAULT_DONE)

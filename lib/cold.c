@@ -206,8 +206,12 @@ static void take_out(const struct ks_part *p, struct outgoing *out, uint64_t vpn
 {
 	struct ks_system *sys = p->sys;
 
-	if (p->advice != KSMSIM_MADV_PAGEOUT)
+	if (p->advice != KSMSIM_MADV_PAGEOUT) {
+		ks_lru_deactivate(sys->env, &sys->frames, pfn);
 		return;
+	}
+	ks_lru_set_marks(sys->env, &sys->frames, pfn,
+			 ks_lru_marks(&sys->frames, pfn) & ~(unsigned)KS_LRU_REFERENCED);
 	if (ks_lru_lock_of(&sys->frames, pfn).unevictable) {
 		ks_lru_putback(sys->env, &sys->frames, pfn);
 		return;
@@ -226,12 +230,23 @@ static ks_pfn anon_at(const struct ks_part *p, uint64_t vpn)
 	return ks_pte_is_anon(pte) ? pte.pfn : KS_PFN_NONE;
 }
 
+/* What reclaim could not have is active from then on, unless it did not try at all: it is pinned. */
 static void put_back(const struct ks_part *p, uint64_t vpn)
 {
+	struct ks_system *sys = p->sys;
 	const ks_pfn pfn = anon_at(p, vpn);
+	const struct ks_folio *folio = ks_folio_of(&sys->frames, pfn);
+	bool pinned;
 
-	if (pfn)
-		ks_lru_putback(p->sys->env, &p->sys->frames, pfn);
+	if (!pfn)
+		return;
+	pinned = folio ? folio->pins : ks_frame_pins(&sys->frames, pfn);
+	ks_lru_set_marks(sys->env, &sys->frames, pfn,
+			 pinned && !ks_page_lazyfree(&sys->frames, pfn) ? 0 : KS_LRU_ACTIVE);
+	if (folio)
+		ks_lru_add_large(sys->env, &sys->frames, pfn, false);
+	else
+		ks_lru_putback(sys->env, &sys->frames, pfn);
 }
 
 /* The pages of a split folio come back after it, the last one first. Those that nobody maps any more
@@ -259,10 +274,7 @@ static void page_out(const struct ks_part *p, uint64_t vpn)
 		put_back_parts(p, vpn, pages);
 		return;
 	}
-	if (folio)
-		ks_lru_add_large(sys->env, &sys->frames, pfn, false);
-	else
-		ks_lru_putback(sys->env, &sys->frames, pfn);
+	put_back(p, vpn);
 }
 
 static void page_out_all(const struct ks_part *p, struct outgoing *out)
@@ -272,9 +284,16 @@ static void page_out_all(const struct ks_part *p, struct outgoing *out)
 	out->nr = 0;
 }
 
+/* Since 6.9 MADV_PAGEOUT has reclaim take no notice of the accessed marks. */
+static bool keeps_young(const struct ks_part *p)
+{
+	return p->advice == KSMSIM_MADV_PAGEOUT &&
+	       p->sys->env->feature[KS_FEAT_pageout_keeps_young];
+}
+
 static void make_old(const struct ks_part *p, uint64_t vpn, struct ks_pte pte)
 {
-	if (!(pte.bits & KS_PTE(YOUNG)))
+	if (!(pte.bits & KS_PTE(YOUNG)) || keeps_young(p))
 		return;
 	pte.bits &= ~(KS_PTE(YOUNG) | KS_PTE(WATCHED));
 	ks_pte_set(p->sys->env, &p->sys->tables, &p->mm->pt, vpn, pte);
@@ -316,7 +335,8 @@ static void cool_pmd(const struct ks_part *p, struct ks_leaf *leaf, struct outgo
 {
 	if (!is_own_thp(p, leaf))
 		return;
-	ks_pmd_change(&p->sys->tables, &p->mm->pt, leaf, leaf->pmd.bits & ~KS_PTE(YOUNG));
+	if (!keeps_young(p))
+		ks_pmd_change(&p->sys->tables, &p->mm->pt, leaf, leaf->pmd.bits & ~KS_PTE(YOUNG));
 	take_out(p, out, leaf->vpn, leaf->pmd.pfn);
 }
 

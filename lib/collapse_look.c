@@ -11,9 +11,6 @@
  *
  * Models: mm/khugepaged.c:hpage_collapse_scan_pmd(), __collapse_huge_page_isolate(),
  * release_pte_pages().
- * Differs: other pages have no referenced mark, which populating and locking leave on them; so
- * khugepaged passes over a child that has such pages and never touched one, where the kernel
- * collapses it.
  */
 #include "collapse.h"
 
@@ -173,11 +170,10 @@ static enum ks_scan_result look_at_sharing(const struct ks_collapse *c, struct l
 		       : ks_collapse_exceed(c, look->order, KS_SCAN_EXCEED_SHARED_PTE);
 }
 
-/* A page that became a KSM page was marked as accessed by that. */
 static void look_at_use(const struct ks_collapse *c, struct look *look, struct ks_pte pte)
 {
-	const struct ks_frame *frame = ks_frame(&c->sys->frames, pte.pfn);
-	const bool used = pte.bits & KS_PTE(YOUNG) || ks_frame_test(frame, KS_FRAME_KSM);
+	const bool used = pte.bits & KS_PTE(YOUNG) ||
+			  ks_lru_marks(&c->sys->frames, pte.pfn) & KS_LRU_REFERENCED;
 
 	look->writable |= pte.bits & KS_PTE(WRITE);
 	look->seen.referenced += c->khugepaged && used;

@@ -475,6 +475,15 @@ static bool look_up_writable(struct ks_system *sys, const struct ks_mm *mm, uint
 	return true;
 }
 
+/* Huge pages keep it in their entry only. Models: mm/gup.c:follow_page_pte(), touch_pmd(). */
+void ks_fault_touch(struct ks_system *sys, const struct ks_mm *mm, uint64_t vpn)
+{
+	const struct ks_pte pte = ks_pte_get(&sys->tables, &mm->pt, vpn);
+
+	if (ks_pte_is_anon(pte) && !ks_pmd_find(&sys->tables, &mm->pt, vpn))
+		ks_lru_accessed(sys->env, &sys->frames, pte.pfn);
+}
+
 static enum ks_fault_result populate_page(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
 					  bool write)
 {
@@ -498,6 +507,7 @@ static long populate_vma(struct ks_system *sys, struct ks_mm *mm, const struct k
 
 		if (result != KS_FAULT_DONE)
 			return result == KS_FAULT_OOM ? -ENOMEM : -EFAULT;
+		ks_fault_touch(sys, mm, vpn);
 	}
 	return 0;
 }

@@ -35,6 +35,9 @@ enum ks_fault_result {
 enum ks_fault_result ks_fault(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
 			      enum ks_fault_kind kind);
 
+/* get_user_pages() with FOLL_TOUCH found the page that is there: it was accessed. */
+void ks_fault_touch(struct ks_system *sys, const struct ks_mm *mm, uint64_t vpn);
+
 /* The whole page gets @cid (the caller's reference moves in on KS_FAULT_DONE only). */
 enum ks_fault_result ks_access_store(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
 				     ks_cid cid);

@@ -649,7 +649,7 @@ void ks_folio_break(struct ks_env *env, struct ks_frames *frames, uint32_t id, k
 		make_halves(env, frames, &old, at, order);
 	for (uint32_t i = 0; uniform && i < ks_folio_pages(&old); i += UINT32_C(1) << order)
 		make_part(env, frames, &old, old.head + i, order);
-	if (lock.mlocked || lock.unevictable)
+	if (lock.mlocked || lock.unevictable || lock.marks)
 		lock_parts(env, frames, old.head, ks_folio_pages(&old), lock);
 	ks_frame_hold(env, frames, at, held, 0);
 }

@@ -35,6 +35,8 @@ enum ks_folio_flag {
 	KS_FOLIO_PARTIAL = 32, /* partially mapped; stays until a split */
 	KS_FOLIO_QUEUED = 64,  /* on the deferred split queue */
 	KS_FOLIO_UNEVICTABLE = 128,
+	KS_FOLIO_REFERENCED = 256,
+	KS_FOLIO_ACTIVE = 512,
 };
 
 struct ks_folio {

@@ -75,9 +75,12 @@ void ks_frames_destroy(struct ks_env *env, struct ks_frames *frames)
 	ks_pool_destroy(env, &frames->folios);
 	ks_map_destroy(env, &frames->extra);
 	ks_map_destroy(env, &frames->mlock_counts);
+	ks_map_destroy(env, &frames->marks);
 	ks_free(env, frames->lru_more);
 	ks_free(env, frames->mlock.list);
 	ks_free(env, frames->lazyfree.list);
+	ks_free(env, frames->activate.list);
+	ks_free(env, frames->deactivate.list);
 	memset(frames, 0, sizeof(*frames));
 }
 
@@ -352,9 +355,11 @@ void ks_frame_set_content(struct ks_env *env, struct ks_frames *frames, ks_pfn p
 
 uint64_t ks_frames_memory(const struct ks_frames *frames)
 {
-	uint64_t bytes = frames->extra.capacity * 2 * sizeof(uint64_t) +
-			 frames->lru_more_max * sizeof(*frames->lru_more) +
-			 ((uint64_t)frames->mlock.max + frames->lazyfree.max) * sizeof(uint64_t);
+	const uint64_t waiting = (uint64_t)frames->mlock.max + frames->lazyfree.max +
+				 frames->activate.max + frames->deactivate.max;
+	uint64_t bytes =
+		((uint64_t)frames->extra.capacity + frames->marks.capacity) * 2 * sizeof(uint64_t) +
+		frames->lru_more_max * sizeof(*frames->lru_more) + waiting * sizeof(uint64_t);
 
 	bytes += ks_pool_bytes(&frames->block_frames) + ks_pool_bytes(&frames->block_parts) +
 		 ks_pool_bytes(&frames->folios);

@@ -100,8 +100,9 @@ struct ks_frames {
 	ks_pfn lru_batch[31];
 	ks_pfn *lru_more; /* beyond one batch, only while knob lru_drain = 0 */
 	uint32_t nr_lru_batch, nr_lru_more, lru_more_max;
-	struct ks_lru_batch mlock, lazyfree;
+	struct ks_lru_batch mlock, lazyfree, activate, deactivate;
 	struct ks_map mlock_counts; /* pfn, of a folio its head: lru.h */
+	struct ks_map marks;	    /* of single frames: lru_mark.c */
 	uint64_t nr_used;
 	/* the bell upstairs: a KSM frame lost its last reference; called before it is freed */
 	void (*ksm_freed)(void *self, ks_pfn pfn);

@@ -99,6 +99,7 @@ static int merge_one(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn 
 	frame = ks_frame(&ksm->sys->frames, pfn);
 	if (kpfn == KS_PFN_NONE) {
 		ks_frame_flag(frame, KS_FRAME_KSM, true);
+		ks_lru_became_ksm(ksm->env, &ksm->sys->frames, pfn);
 		ks_frame_flag(frame, KS_FRAME_DIRTY, true);
 		ks_cost(ksm->env, KS_COST_merge_new);
 		return 0;

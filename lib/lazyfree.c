@@ -187,7 +187,7 @@ static void mark_dirty(const struct reclaim *r)
 		ks_frame_flag(ks_frame(&r->sys->frames, r->head), KS_FRAME_DIRTY, true);
 }
 
-/* Written since: an ordinary page again. */
+/* Written since: an ordinary page again, and active as what reclaim could not unmap. */
 static void make_ordinary(const struct reclaim *r)
 {
 	struct ks_folio *folio = ks_folio_of(&r->sys->frames, r->head);
@@ -196,6 +196,7 @@ static void make_ordinary(const struct reclaim *r)
 		ks_folio_flag(folio, KS_FOLIO_LAZYFREE, false);
 	else
 		ks_frame_flag(ks_frame(&r->sys->frames, r->head), KS_FRAME_LAZYFREE, false);
+	ks_lru_set_marks(r->sys->env, &r->sys->frames, r->head, KS_LRU_ACTIVE);
 }
 
 /* Entries from @vpn on that are unmapped in one step: they map neighbouring pages, and all of them may
@@ -268,6 +269,7 @@ static unsigned unmap_run(struct reclaim *r, struct ks_mm *mm, uint64_t vpn, uin
 		make_ordinary(r);
 		keep_run(r, mm, vpn, nr, dirty);
 	} else if (is_held(r)) {
+		ks_lru_set_marks(r->sys->env, &r->sys->frames, r->head, 0);
 		keep_run(r, mm, vpn, nr, dirty);
 	} else {
 		drop_run(r, mm, vpn, nr);

@@ -6,9 +6,11 @@
  *	add		new frames
  *	mlock		frames that a locked VMA begins or ceases to map, and its new ones
  *	lazyfree	frames given MADV_FREE
+ *	activate	frames that were marked twice (lru_mark.c)
+ *	deactivate	active ones given MADV_COLD
  *
  * A full one is drained alone, as the kernel drains a folio_batch; all other
- * draining is of all three. Frames that nobody maps any more are freed by that.
+ * draining is of all. Frames that nobody maps any more are freed by that.
  *
  * What could surprise: KSM cannot merge a page that waits in a batch, nor is the
  * node of a KSM page stale as long; so memory that was locked behaves otherwise.
@@ -19,8 +21,7 @@
  *
  * Models: mm/swap.c:folio_add_lru(), lru_add(), folio_mark_lazyfree(), lru_add_drain();
  * mm/mlock.c:mlock_folio(), munlock_folio(), __mlock_folio(), __munlock_folio().
- * Differs: the batch of pages to activate is missing, which holds new KSM pages
- * that were populated, not written first; files fill no place in the mlock batch.
+ * Differs: files fill no place in the mlock batch.
  */
 #include "lru.h"
 
@@ -95,9 +96,10 @@ static void make_unevictable(struct ks_env *env, struct ks_frames *frames, ks_pf
 {
 	set_unevictable(frames, pfn, true);
 	set_mlock_count(env, frames, pfn, count);
+	ks_lru_set_marks(env, frames, pfn, ks_lru_marks(frames, pfn) & ~(unsigned)KS_LRU_ACTIVE);
 }
 
-void ks_lru_forget(struct ks_frames *frames, ks_pfn pfn)
+static void make_evictable(struct ks_frames *frames, ks_pfn pfn)
 {
 	if (!is_unevictable(frames, pfn))
 		return;
@@ -105,17 +107,25 @@ void ks_lru_forget(struct ks_frames *frames, ks_pfn pfn)
 	ks_map_delete(&frames->mlock_counts, name_of(frames, pfn));
 }
 
+void ks_lru_forget(struct ks_frames *frames, ks_pfn pfn)
+{
+	make_evictable(frames, pfn);
+	ks_lru_forget_marks(frames, pfn);
+}
+
 struct ks_lru_lock ks_lru_lock_of(const struct ks_frames *frames, ks_pfn pfn)
 {
 	return (struct ks_lru_lock){ .mlocked = ks_lru_is_mlocked(frames, pfn),
 				     .unevictable = is_unevictable(frames, pfn),
-				     .count = mlock_count(frames, pfn) };
+				     .count = mlock_count(frames, pfn),
+				     .marks = ks_lru_marks(frames, pfn) };
 }
 
 void ks_lru_set_lock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn,
 		     struct ks_lru_lock lock)
 {
 	set_mlocked(frames, pfn, lock.mlocked);
+	ks_lru_set_marks(env, frames, pfn, lock.marks);
 	if (lock.unevictable)
 		make_unevictable(env, frames, pfn, lock.count);
 }
@@ -132,7 +142,7 @@ static void count_mlock(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn
 	if (!is_on_list(frames, pfn))
 		return;
 	if (!ks_lru_is_mlocked(frames, pfn))
-		ks_lru_forget(frames, pfn);
+		make_evictable(frames, pfn);
 	else if (is_unevictable(frames, pfn))
 		set_mlock_count(env, frames, pfn, mlock_count(frames, pfn) + 1);
 	else
@@ -151,7 +161,7 @@ static void count_munlock(struct ks_env *env, struct ks_frames *frames, ks_pfn p
 	}
 	set_mlocked(frames, pfn, false);
 	if (unevictable)
-		ks_lru_forget(frames, pfn);
+		make_evictable(frames, pfn);
 }
 
 /* ---- draining ---- */
@@ -165,7 +175,7 @@ static void put_on_list(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn
 	if (ks_frame_test(frame, KS_FRAME_MLOCKED))
 		make_unevictable(env, frames, pfn, count);
 	else
-		ks_lru_forget(frames, pfn);
+		make_evictable(frames, pfn);
 	ks_frame_free_if_unused(env, frames, pfn);
 }
 
@@ -185,11 +195,29 @@ static void drain_lazyfree(struct ks_env *env, struct ks_frames *frames)
 		const ks_pfn pfn = (ks_pfn)(frames->lazyfree.list[i] >> 2);
 		struct ks_frame *frame = ks_frame(frames, pfn);
 
-		if (!(frame->meta & (KS_FRAME_SWAPCACHE | KS_FRAME_UNEVICTABLE)))
+		if (!(frame->meta &
+		      (KS_FRAME_SWAPCACHE | KS_FRAME_UNEVICTABLE | KS_FRAME_LAZYFREE))) {
 			ks_frame_flag(frame, KS_FRAME_LAZYFREE, true);
+			ks_lru_set_marks(env, frames, pfn, 0);
+		}
 		ks_frame_release(env, frames, pfn, 1, 0);
 	}
 	frames->lazyfree.nr = 0;
+}
+
+/* The page goes to another list, unless it became unevictable. */
+static void drain_moved(struct ks_env *env, struct ks_frames *frames, struct ks_lru_batch *batch,
+			bool active)
+{
+	for (uint32_t i = 0; i < batch->nr; i++) {
+		const ks_pfn pfn = (ks_pfn)(batch->list[i] >> 2);
+		const unsigned marks = ks_lru_marks(frames, pfn);
+
+		if (!is_unevictable(frames, pfn) && !(marks & KS_LRU_ACTIVE) == active)
+			ks_lru_set_marks(env, frames, pfn, active ? marks | KS_LRU_ACTIVE : 0);
+		ks_frame_release(env, frames, pfn, 1, 0);
+	}
+	batch->nr = 0;
 }
 
 static void drain_mlock(struct ks_env *env, struct ks_frames *frames)
@@ -214,7 +242,9 @@ static void drain_mlock(struct ks_env *env, struct ks_frames *frames)
 void ks_lru_drain(struct ks_env *env, struct ks_frames *frames)
 {
 	drain_added(env, frames);
+	drain_moved(env, frames, &frames->deactivate, false);
 	drain_lazyfree(env, frames);
+	drain_moved(env, frames, &frames->activate, true);
 	drain_mlock(env, frames);
 }
 
@@ -350,6 +380,8 @@ void ks_lru_lazyfree(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 	if (folio) {
 		if (env->knob.lru_drain)
 			drain_lazyfree(env, frames);
+		if (!ks_folio_test(folio, KS_FOLIO_LAZYFREE))
+			ks_lru_set_marks(env, frames, pfn, 0);
 		ks_folio_flag(folio, KS_FOLIO_LAZYFREE, true);
 		return;
 	}
@@ -359,6 +391,58 @@ void ks_lru_lazyfree(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 	batch_add(env, &frames->lazyfree, (uint64_t)pfn << 2);
 	if (is_full(env, &frames->lazyfree))
 		drain_lazyfree(env, frames);
+}
+
+/* A page waits for another list, and may do so several times. */
+static void move(struct ks_env *env, struct ks_frames *frames, struct ks_lru_batch *batch,
+		 ks_pfn pfn, bool active)
+{
+	ks_frame_hold(env, frames, pfn, 1, 0);
+	batch_add(env, batch, (uint64_t)pfn << 2);
+	if (is_full(env, batch))
+		drain_moved(env, frames, batch, active);
+}
+
+static bool is_added(const struct ks_frames *frames, ks_pfn pfn)
+{
+	for (uint32_t i = 0; i < frames->nr_lru_batch; i++) {
+		if (frames->lru_batch[i] == pfn)
+			return true;
+	}
+	for (uint32_t i = 0; i < frames->nr_lru_more; i++) {
+		if (frames->lru_more[i] == pfn)
+			return true;
+	}
+	return false;
+}
+
+void ks_lru_activate(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
+{
+	const unsigned marks = ks_lru_marks(frames, pfn);
+	const bool large = ks_pfn_is_large(frames, pfn);
+
+	if (large && env->knob.lru_drain)
+		drain_moved(env, frames, &frames->activate, true);
+	if (large || is_added(frames, pfn))
+		ks_lru_set_marks(env, frames, pfn, marks | KS_LRU_ACTIVE);
+	else if (is_on_list(frames, pfn))
+		move(env, frames, &frames->activate, pfn, true);
+}
+
+void ks_lru_deactivate(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
+{
+	const unsigned marks = ks_lru_marks(frames, pfn);
+	const bool large = ks_pfn_is_large(frames, pfn);
+
+	ks_lru_set_marks(env, frames, pfn, marks & ~(unsigned)KS_LRU_REFERENCED);
+	if (!(marks & KS_LRU_ACTIVE) || is_unevictable(frames, pfn))
+		return;
+	if (large && env->knob.lru_drain)
+		drain_moved(env, frames, &frames->deactivate, false);
+	if (large)
+		ks_lru_set_marks(env, frames, pfn, 0);
+	else if (is_on_list(frames, pfn))
+		move(env, frames, &frames->deactivate, pfn, false);
 }
 
 /* ---- check ---- */
@@ -413,5 +497,8 @@ bool ks_lru_check(const struct ks_frames *frames, uint64_t waiting)
 	uint64_t nr = (uint64_t)frames->nr_lru_batch + frames->nr_lru_more;
 
 	return check_added(frames) && check_held(frames, &frames->mlock, &nr) &&
-	       check_held(frames, &frames->lazyfree, &nr) && nr == waiting && check_counts(frames);
+	       check_held(frames, &frames->lazyfree, &nr) &&
+	       check_held(frames, &frames->activate, &nr) &&
+	       check_held(frames, &frames->deactivate, &nr) && nr == waiting &&
+	       check_counts(frames);
 }

@@ -38,10 +38,33 @@ void ks_lru_putback(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
 /* MADV_FREE: KS_FRAME_LAZYFREE once the batch is drained. Models: folio_mark_lazyfree(). */
 void ks_lru_lazyfree(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
 
+/* ---- lru_mark.c: marks that reclaim goes by ---- */
+
+enum ks_lru_mark { KS_LRU_REFERENCED = 1, KS_LRU_ACTIVE = 2 };
+
+/* Of any page, enum ks_lru_mark or'ed. */
+unsigned ks_lru_marks(const struct ks_frames *frames, ks_pfn pfn);
+void ks_lru_set_marks(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn, unsigned marks);
+/* The page is found without a fault: get_user_pages_fast(). */
+void ks_lru_referenced(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
+/* FOLL_TOUCH: referenced, or the second time active. Models: folio_mark_accessed(). */
+void ks_lru_accessed(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
+/* The frame has got KS_FRAME_KSM, and so was accessed. */
+void ks_lru_became_ksm(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
+void ks_lru_forget_marks(struct ks_frames *frames, ks_pfn pfn);
+/* lru.c: a page on a list becomes active once the batch is drained, a large folio at once.
+ * Models: folio_activate(). */
+void ks_lru_activate(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
+/* Not referenced any more, and by the same way not active. Models: folio_deactivate(). */
+void ks_lru_deactivate(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
+
+/* ---- locks ---- */
+
 /* What goes along with a page that moves, or to the parts of a folio that is split. */
 struct ks_lru_lock {
 	bool mlocked, unevictable;
 	uint64_t count; /* mlock_count, if unevictable */
+	unsigned marks; /* enum ks_lru_mark */
 };
 
 struct ks_lru_lock ks_lru_lock_of(const struct ks_frames *frames, ks_pfn pfn);

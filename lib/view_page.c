@@ -11,8 +11,7 @@
  *
  * Models: fs/proc/task_mmu.c:pte_to_pagemap_entry(), pagemap_pmd_range_thp();
  * fs/proc/page.c:stable_page_flags().
- * Differs: no soft-dirty, uffd and idle bits; REFERENCED and ACTIVE are not shown;
- * pages of files have no flags.
+ * Differs: no soft-dirty, uffd and idle bits; pages of files have no flags.
  */
 #include "machine.h"
 
@@ -25,9 +24,11 @@
 #define PM_SWAP_SHIFT 5 /* of the offset: the area's number is below it */
 
 enum kpf {
+	KPF_REFERENCED = 2,
 	KPF_UPTODATE = 3,
 	KPF_DIRTY = 4,
 	KPF_LRU = 5,
+	KPF_ACTIVE = 6,
 	KPF_MMAP = 11,
 	KPF_ANON = 12,
 	KPF_SWAPCACHE = 13,
@@ -102,11 +103,20 @@ static uint64_t pagemap_word(const struct ksmsim *sim, const struct ksmsim_page 
 
 /* ---- /proc/kpageflags ---- */
 
+static uint64_t flags_of_marks(const struct ks_frames *frames, ks_pfn pfn)
+{
+	const unsigned marks = ks_lru_marks(frames, pfn);
+
+	return kpf_if(marks & KS_LRU_REFERENCED, KPF_REFERENCED) |
+	       kpf_if(marks & KS_LRU_ACTIVE, KPF_ACTIVE);
+}
+
 static uint64_t flags_of_small(const struct ks_frames *frames, ks_pfn pfn)
 {
 	const struct ks_frame *frame = ks_frame(frames, pfn);
 
-	return KPF(UPTODATE) | KPF(ANON) | kpf_if(ks_frame_maps(frame), KPF_MMAP) |
+	return KPF(UPTODATE) | KPF(ANON) | flags_of_marks(frames, pfn) |
+	       kpf_if(ks_frame_maps(frame), KPF_MMAP) |
 	       kpf_if(ks_frame_test(frame, KS_FRAME_DIRTY), KPF_DIRTY) |
 	       kpf_if(!ks_frame_test(frame, KS_FRAME_LRU_BATCH), KPF_LRU) |
 	       kpf_if(ks_frame_test(frame, KS_FRAME_SWAPCACHE), KPF_SWAPCACHE) |
@@ -119,7 +129,8 @@ static uint64_t flags_of_small(const struct ks_frames *frames, ks_pfn pfn)
 
 static uint64_t flags_of_head(const struct ks_frames *frames, const struct ks_folio *folio)
 {
-	return KPF(UPTODATE) | KPF(LRU) | kpf_if(ks_folio_test(folio, KS_FOLIO_DIRTY), KPF_DIRTY) |
+	return KPF(UPTODATE) | KPF(LRU) | flags_of_marks(frames, folio->head) |
+	       kpf_if(ks_folio_test(folio, KS_FOLIO_DIRTY), KPF_DIRTY) |
 	       kpf_if(!ks_folio_test(folio, KS_FOLIO_LAZYFREE), KPF_SWAPBACKED) |
 	       kpf_if(ks_folio_test(folio, KS_FOLIO_MLOCKED), KPF_MLOCKED) |
 	       kpf_if(ks_folio_test(folio, KS_FOLIO_UNEVICTABLE), KPF_UNEVICTABLE) |

@@ -6,8 +6,8 @@
  * folio of order N), and marks; several of them are separated by commas. What the
  * backend cannot see is not tested.
  *
- * What could surprise: exclusive, dirty, lazyfree and locked are as kpageflags has
- * them, so of a large folio they tell what is true of its first page.
+ * What could surprise: exclusive, dirty, lazyfree, locked, referenced and active are
+ * as kpageflags has them, so of a large folio they tell what is true of its first page.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -49,14 +49,27 @@ static struct sim_word trim(struct sim_word word)
 
 /* ---- P.RANGE=STATE ---- */
 
+#define KPF_REFERENCED (UINT64_C(1) << 2)
 #define KPF_DIRTY (UINT64_C(1) << 4)
+#define KPF_ACTIVE (UINT64_C(1) << 6)
 #define KPF_SWAPBACKED (UINT64_C(1) << 14)
 #define KPF_MLOCKED (UINT64_C(1) << 33)
 #define KPF_EXCLUSIVE (UINT64_C(1) << 34)
 #define PAGEMAP_ONCE (UINT64_C(1) << 56)
 #define PAGEMAP_FILE (UINT64_C(1) << 61)
 
-enum mark { EXCLUSIVE, DIRTY, LAZYFREE, LOCKED, ONCE, AS_FILE, WRITABLE, NR_MARKS };
+enum mark {
+	EXCLUSIVE,
+	DIRTY,
+	LAZYFREE,
+	LOCKED,
+	REFERENCED,
+	ACTIVE,
+	ONCE,
+	AS_FILE,
+	WRITABLE,
+	NR_MARKS
+};
 
 static const struct {
 	const char *name;
@@ -66,6 +79,8 @@ static const struct {
 	[DIRTY] = { "dirty", SIM_SIGHT_flags },
 	[LAZYFREE] = { "lazyfree", SIM_SIGHT_flags },
 	[LOCKED] = { "locked", SIM_SIGHT_flags },
+	[REFERENCED] = { "referenced", SIM_SIGHT_flags },
+	[ACTIVE] = { "active", SIM_SIGHT_flags },
 	[ONCE] = { "once", SIM_SIGHT_flags },	    /* bit 56 of pagemap */
 	[AS_FILE] = { "as_file", SIM_SIGHT_flags }, /* bit 61 */
 	[WRITABLE] = { "writable", SIM_SIGHT_writable },
@@ -80,6 +95,8 @@ static unsigned marks_of(const struct ksmsim_page *page)
 	return (unsigned)own << EXCLUSIVE | (flags & KPF_DIRTY ? 1u << DIRTY : 0) |
 	       (anon && !(flags & KPF_SWAPBACKED) ? 1u << LAZYFREE : 0) |
 	       (flags & KPF_MLOCKED ? 1u << LOCKED : 0) |
+	       (flags & KPF_REFERENCED ? 1u << REFERENCED : 0) |
+	       (flags & KPF_ACTIVE ? 1u << ACTIVE : 0) |
 	       (page->pagemap & PAGEMAP_ONCE ? 1u << ONCE : 0) |
 	       (page->pagemap & PAGEMAP_FILE ? 1u << AS_FILE : 0) |
 	       (unsigned)page->writable << WRITABLE;

@@ -10,8 +10,9 @@
  * if a PMD maps it (z^ is the huge zero folio); then what else kpageflags and pagemap
  * say: d dirty (of a KSM page: clean), l lazily freed, m mlocked, u unevictable without
  * being mlocked or the other way round, x the bit "mapped once" is not as the number of
- * mappings has it, b other bits are not those that such a page has. a1..4 are four frames
- * in a row, k5*2 is the same frame twice. g is a guard page.
+ * mappings has it, b other bits are not those that such a page has, r referenced (of a
+ * KSM page: not referenced), v active. a1..4 are four frames in a row, k5*2 is the same
+ * frame twice. g is a guard page.
  *
  * Frames are numbered in the order in which they are met, over all processes:
  * two backends that agree on which page is which frame give the same text,
@@ -30,14 +31,18 @@ enum {
 	FLAG_MLOCKED = 4,
 	FLAG_UNEVICTABLE = 8,
 	FLAG_ONCE = 16,
-	FLAG_BITS = 32
+	FLAG_BITS = 32,
+	FLAG_REFERENCED = 64,
+	FLAG_ACTIVE = 128
 };
-static const char flag_letters[] = "dlmuxb";
+static const char flag_letters[] = "dlmuxbrv";
 
 /* Bits of kpageflags and of pagemap. */
 #define BIT(n) (UINT64_C(1) << (n))
+#define KPF_REFERENCED BIT(2)
 #define KPF_UPTODATE BIT(3)
 #define KPF_DIRTY BIT(4)
+#define KPF_ACTIVE BIT(6)
 #define KPF_WRITEBACK BIT(8)
 #define KPF_BUDDY BIT(10)
 #define KPF_MMAP BIT(11)
@@ -190,17 +195,21 @@ static bool has_other_bits(const struct writer *w, const struct ksmsim_page *pag
 	return zero ? page->pagemap & PAGEMAP_ONCE : !(flags & KPF_UPTODATE);
 }
 
+/* Whether a lazily freed page is active is not told: reclaim that cannot have it moves it to and fro. */
 static unsigned flags_of(const struct ksmsim_page *page)
 {
 	const uint64_t flags = page->kpageflags;
 	const bool once = (page->pagemap & PAGEMAP_ONCE) != 0;
 	const bool dirty = (flags & KPF_DIRTY) != 0;
 	const bool mlocked = (flags & KPF_MLOCKED) != 0;
+	const bool referenced = (flags & KPF_REFERENCED) != 0;
 
 	return (dirty != (page->state == KSMSIM_PAGE_KSM) ? FLAG_DIRTY : 0) |
 	       (flags & KPF_SWAPBACKED ? 0 : FLAG_LAZYFREE) | (mlocked ? FLAG_MLOCKED : 0) |
 	       (mlocked != ((flags & KPF_UNEVICTABLE) != 0) ? FLAG_UNEVICTABLE : 0) |
-	       (once != (page->mapcount == 1) ? FLAG_ONCE : 0);
+	       (once != (page->mapcount == 1) ? FLAG_ONCE : 0) |
+	       (referenced != (page->state == KSMSIM_PAGE_KSM) ? FLAG_REFERENCED : 0) |
+	       (flags & KPF_ACTIVE && flags & KPF_SWAPBACKED ? FLAG_ACTIVE : 0);
 }
 
 static int look_at(struct writer *w, const struct ksmsim_page *page, struct look *look)
@@ -425,8 +434,8 @@ void sim_pages_at(const char *text, uint64_t page, char *buf, size_t size)
 	} words[] = { { '-', "none" },	   { 'a', "anon" }, { 'k', "ksm" },  { 'z', "zero" },
 		      { 'Z', "ksm_zero" }, { 'f', "file" }, { 's', "swap" }, { 'g', "guard" } };
 	static const char *const flag_words[sizeof(flag_letters) - 1] = {
-		"dirty",  "lazily freed", "mlocked", "unevictable unlike mlocked",
-		"bit 56", "other bits"
+		"dirty",  "lazily freed", "mlocked",	"unevictable unlike mlocked",
+		"bit 56", "other bits",	  "referenced", "active"
 	};
 	struct reader r = { .at = text };
 	struct look look;
