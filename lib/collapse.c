@@ -17,7 +17,8 @@
  *
  * Models: mm/khugepaged.c:collapse_huge_page(), __collapse_huge_page_copy(),
  * madvise_collapse().
- * Differs: no userfaultfd, no NUMA distance limit, no pages of files, no memory errors.
+ * Differs: no userfaultfd, no NUMA distance limit, no pages of files, no memory errors. Blocks
+ * without a table of PMD entries are passed together, with one event.
  */
 #include "collapse.h"
 
@@ -312,7 +313,8 @@ static enum ks_scan_result collapse_table(struct ks_collapse *c, struct ks_colla
 	enum ks_scan_result result;
 
 	if (!id)
-		return KS_SCAN_PMD_NONE;
+		return ks_pmd_table_exists(&c->sys->tables, &c->mm->pt, c->vpn) ? KS_SCAN_PMD_NONE
+										: KS_SCAN_PMD_NULL;
 	c->leaf = ks_leaf(&c->sys->tables, id);
 	if (c->leaf->huge)
 		return KS_SCAN_PMD_MAPPED;
@@ -373,6 +375,7 @@ static bool goes_on(const struct ks_env *env, enum ks_scan_result result)
 	switch (result) {
 	case KS_SCAN_PMD_NONE:
 		return !env->feature[KS_FEAT_collapse_stops_on_pmd_none];
+	case KS_SCAN_PMD_NULL:
 	case KS_SCAN_PTE_NON_PRESENT:
 	case KS_SCAN_PAGE_RO:
 	case KS_SCAN_LACK_REFERENCED_PAGE:
@@ -385,6 +388,16 @@ static bool goes_on(const struct ks_env *env, enum ks_scan_result result)
 	default:
 		return false;
 	}
+}
+
+/* Behind a block; behind all that have no table for their PMD entries, either. */
+static uint64_t next_block(const struct ks_system *sys, uint64_t vpn, enum ks_scan_result result)
+{
+	const struct ks_geometry *geo = sys->tables.geo;
+
+	if (result == KS_SCAN_PMD_NULL)
+		return ((vpn >> geo->shift[geo->levels - 3]) + 1) << geo->shift[geo->levels - 3];
+	return vpn + ks_pmd_pages(sys);
 }
 
 /**
@@ -402,6 +415,7 @@ long ks_madvise_collapse(void *khugepaged, struct ks_mm *mm, uint64_t start, uin
 	const uint64_t first = ks_pmd_start(sys, start + pages - 1),
 		       behind = ks_pmd_start(sys, end);
 	struct ks_collapse_effort effort = { .looked = 0 };
+	enum ks_scan_result result;
 	long ret = 0;
 
 	if (!allowed_orders(sys, mm, ks_vma_at(mm, start), false))
@@ -409,9 +423,8 @@ long ks_madvise_collapse(void *khugepaged, struct ks_mm *mm, uint64_t start, uin
 	ks_lru_drain(sys->env, &sys->frames);
 	if (first > behind)
 		return sys->env->feature[KS_FEAT_collapse_inside_block_ok] ? 0 : -EINVAL;
-	for (uint64_t vpn = first; vpn < behind; vpn += pages) {
-		const enum ks_scan_result result = ks_collapse_block(sys, mm, vpn, false, &effort);
-
+	for (uint64_t vpn = first; vpn < behind; vpn = next_block(sys, vpn, result)) {
+		result = ks_collapse_block(sys, mm, vpn, false, &effort);
 		if (result == KS_SCAN_SUCCEED || result == KS_SCAN_PMD_MAPPED)
 			continue;
 		ret = errno_of(result);

@@ -190,15 +190,27 @@ void ks_pgtable_init(struct ks_env *env, struct ks_tables *tables, struct ks_pgt
 	pt->nr_tables[0] = 1;
 }
 
-uint32_t ks_leaf_find(const struct ks_tables *tables, const struct ks_pgtable *pt, uint64_t vpn)
+/* The table for @vpn that is @below levels below the top one; 0: there is none. */
+static inline uint32_t table_find(const struct ks_tables *tables, const struct ks_pgtable *pt,
+				  uint64_t vpn, unsigned below)
 {
 	const struct ks_geometry *geo = tables->geo;
 	uint32_t id = pt->root;
 
 	KS_ASSERT(tables->env, vpn < ks_pgtable_span(geo, 0));
-	for (unsigned level = 0; id && level < geo->levels - 1; level++)
+	for (unsigned level = 0; id && level < below; level++)
 		id = ks_pgnode_child(ks_pgnode_at(tables, id), ks_pgtable_index(geo, level, vpn));
 	return id;
+}
+
+uint32_t ks_leaf_find(const struct ks_tables *tables, const struct ks_pgtable *pt, uint64_t vpn)
+{
+	return table_find(tables, pt, vpn, tables->geo->levels - 1);
+}
+
+bool ks_pmd_table_exists(const struct ks_tables *tables, const struct ks_pgtable *pt, uint64_t vpn)
+{
+	return table_find(tables, pt, vpn, tables->geo->levels - 2);
 }
 
 uint32_t ks_pgnode_populate(struct ks_env *env, struct ks_tables *tables, struct ks_pgtable *pt,

@@ -136,6 +136,8 @@ void ks_pgtable_populate(struct ks_env *env, struct ks_tables *tables, struct ks
 			 uint64_t vpn);
 /* The leaf that holds @vpn, or 0. */
 uint32_t ks_leaf_find(const struct ks_tables *tables, const struct ks_pgtable *pt, uint64_t vpn);
+/* Has @vpn a PMD entry, be it empty? */
+bool ks_pmd_table_exists(const struct ks_tables *tables, const struct ks_pgtable *pt, uint64_t vpn);
 
 static inline struct ks_leaf *ks_leaf(const struct ks_tables *tables, uint32_t id)
 {

@@ -47,6 +47,7 @@ bool ks_thp_write(struct ks_system *sys, struct ks_mm *mm, struct ks_vma *vma, u
 enum ks_scan_result {
 	KS_SCAN_SUCCEED,
 	KS_SCAN_FAIL,
+	KS_SCAN_PMD_NULL, /* not even a table for the PMD entry */
 	KS_SCAN_PMD_NONE,
 	KS_SCAN_PMD_MAPPED,
 	KS_SCAN_EXCEED_NONE_PTE,
