@@ -32,6 +32,7 @@ static const char *status_of(enum ks_scan_result result)
 	static const char *const names[] = {
 		[KS_SCAN_SUCCEED] = "succeeded",
 		[KS_SCAN_FAIL] = "failed",
+		[KS_SCAN_PMD_NULL] = "pmd_null",
 		[KS_SCAN_PMD_NONE] = "pmd_none",
 		[KS_SCAN_PMD_MAPPED] = "page_pmd_mapped",
 		[KS_SCAN_EXCEED_NONE_PTE] = "exceed_none_pte",
