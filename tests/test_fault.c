@@ -1,36 +1,14 @@
 /*
- * test_fault.c - page faults, stores and loads, pins, swap and migration.
+ * test_fault.c - page faults, stores and loads, files, pins. Pages that leave their frame
+ * are in test_swap.c.
  */
-#include "mmworld.h"
+#include "mmone.h"
 
 #include <errno.h>
-
-static struct mmworld *w;
-static struct ks_mm *mm;
-
-static int set_up(void **state)
-{
-	(void)state;
-	w = mmworld_new(KS_PROFILE_V6_18, 2);
-	mm = mmworld_process(w, 8);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	mmworld_free(w);
-	return 0;
-}
 
 static enum ks_fault_result fault(struct ks_mm *who, uint64_t page, enum ks_fault_kind kind)
 {
 	return ks_fault(&w->sys, who, MMWORLD_BASE + page, kind);
-}
-
-static uint64_t counter(enum ksmsim_counter which)
-{
-	return w->env.count[which];
 }
 
 static ks_pfn pfn_of(struct ks_mm *who, uint64_t page)
@@ -435,259 +413,29 @@ static void unpin_undoes_the_oldest_at_each_address(void **state)
 	assert_int_equal(ks_access_unpin(&w->sys, mm, MMWORLD_BASE, 8), 0);
 }
 
-/* ---- swap ---- */
-
-static void swapped_page_comes_back(void **state)
-{
-	(void)state;
-	mmworld_fill(w, mm, 0, 2);
-	assert_int_equal(ks_swap_out(&w->sys, pfn_of(mm, 0), false), 1);
-	mmworld_expect_pages(w, mm, "$w......");
-	assert_int_equal(mm->rss_anon, 1);
-	assert_int_equal(mm->swap_pages, 1);
-	assert_int_equal(w->sys.frames.nr_used, 1);
-	mmworld_expect_value(w, mm, 0, 1);
-	mmworld_expect_pages(w, mm, "ww......");
-	assert_int_equal(w->sys.swap.live, 0);
-}
-
-static void swapped_pages_of_forked_processes_stay_apart(void **state)
-{
-	struct ks_mm *child;
-
-	(void)state;
-	mmworld_fill(w, mm, 0, 1);
-	child = mmworld_fork(w, mm);
-	assert_int_equal(ks_swap_out(&w->sys, pfn_of(mm, 0), false), 2);
-	mmworld_expect_pages(w, child, "$.......");
-	mmworld_store(w, mm, 0, 5);
-	mmworld_expect_pages(w, mm, "w.......");
-	mmworld_expect_pages(w, child, "$.......");
-	mmworld_expect_value(w, child, 0, 1);
-	/* fork of a swapped page: both sides may no longer assume that it is theirs */
-	assert_int_equal(ks_swap_out(&w->sys, pfn_of(mm, 0), false), 1);
-	assert_true(mmworld_pte(w, mm, 0).bits & KS_PTE(DIRTY));
-	child = mmworld_fork(w, mm);
-	assert_false(mmworld_pte(w, mm, 0).bits & KS_PTE(DIRTY));
-	mmworld_read(w, mm, 0, 1);
-	mmworld_expect_pages(w, mm, "s.......");
-	mmworld_store(w, mm, 0, 6);
-	mmworld_expect_value(w, child, 0, 5);
-	mmworld_expect_value(w, mm, 0, 6);
-}
-
-static void cached_page_is_found_again(void **state)
-{
-	ks_pfn pfn;
-
-	(void)state;
-	mmworld_fill(w, mm, 0, 1);
-	pfn = pfn_of(mm, 0);
-	assert_int_equal(ks_swap_out(&w->sys, pfn, true), 1);
-	assert_true(ks_frame_live(&w->sys.frames, pfn));
-	mmworld_read(w, mm, 0, 1);
-	assert_int_equal(pfn_of(mm, 0), pfn);
-	assert_int_equal(refs_of(pfn), 2);
-	/* the cache goes with the last mapping */
-	ks_munmap(&w->sys, mm, MMWORLD_BASE, 1);
-	assert_int_equal(w->sys.swap.live, 0);
-	assert_false(ks_frame_live(&w->sys.frames, pfn));
-	mmworld_check(w);
-}
-
-static void page_written_in_the_swap_cache_is_swapped_out_anew(void **state)
-{
-	(void)state;
-	mmworld_fill(w, mm, 0, 1);
-	ks_swap_out(&w->sys, pfn_of(mm, 0), true);
-	mmworld_read(w, mm, 0, 1);
-	mmworld_store(w, mm, 0, 8);
-	ks_swap_out(&w->sys, pfn_of(mm, 0), false);
-	assert_int_equal(w->sys.frames.nr_used, 0);
-	assert_int_equal(w->sys.swap.live, 1);
-	mmworld_expect_value(w, mm, 0, 8);
-	mmworld_expect_pages(w, mm, "w.......");
-}
-
-/* mm/ksm.c:ksm_might_need_to_copy() */
-static void cached_ksm_page_is_mapped_as_it_is_unless_unmerging(void **state)
-{
-	struct ks_mm *child;
-	ks_pfn ksm;
-
-	(void)state;
-	mmworld_fill(w, mm, 0, 1);
-	mmworld_make_ksm(w, mm, 0);
-	child = mmworld_fork(w, mm);
-	ksm = pfn_of(mm, 0);
-	assert_int_equal(ks_swap_out(&w->sys, ksm, true), 2);
-	mmworld_read(w, mm, 0, 1);
-	mmworld_expect_pages(w, mm, "k.......");
-	assert_int_equal(pfn_of(mm, 0), ksm);
-	assert_int_equal(counter(KSMSIM_COUNT_ksm_swpin_copy), 0);
-	w->env.knob.run = 2;
-	mmworld_read(w, child, 0, 1);
-	mmworld_expect_pages(w, child, "w.......");
-	assert_int_equal(counter(KSMSIM_COUNT_ksm_swpin_copy), 1);
-	assert_int_equal(w->ksm_freed, 0);
-	mmworld_store(w, mm, 0, 2);
-	assert_int_equal(w->ksm_freed, 1);
-}
-
-static void reclaimed_ksm_page_comes_back_as_ordinary_ones(void **state)
-{
-	struct ks_mm *other = mmworld_process(w, 8);
-	struct ks_pte pte;
-
-	(void)state;
-	mmworld_fill(w, mm, 0, 1);
-	mmworld_fill(w, other, 3, 1);
-	mmworld_make_ksm(w, mm, 0);
-	/* merge by hand */
-	pte = mmworld_pte(w, other, 3);
-	ks_frame_map(&w->env, &w->sys.frames, pfn_of(mm, 0));
-	ks_pte_set(&w->env, &w->sys.tables, &other->pt, MMWORLD_BASE + 3, mmworld_pte(w, mm, 0));
-	ks_frame_unmap(&w->env, &w->sys.frames, pte.pfn);
-	assert_int_equal(ks_swap_out(&w->sys, pfn_of(mm, 0), false), 2);
-	assert_int_equal(w->ksm_freed, 1);
-	mmworld_read(w, mm, 0, 1);
-	mmworld_expect_pages(w, mm, "s.......");
-	/* the cached page belongs to another place: it is copied */
-	mmworld_read(w, other, 3, 1);
-	mmworld_expect_pages(w, other, "...w....");
-	assert_int_not_equal(pfn_of(other, 3), pfn_of(mm, 0));
-	assert_int_equal(counter(KSMSIM_COUNT_ksm_swpin_copy), 1);
-	mmworld_expect_value(w, other, 3, 1);
-}
-
-static void pinned_locked_and_held_pages_resist_reclaim(void **state)
-{
-	ks_pfn held;
-
-	(void)state;
-	mmworld_fill(w, mm, 0, 3);
-	ks_access_pin(&w->sys, mm, MMWORLD_BASE, 1, KSMSIM_PIN_WRITE);
-	ks_mlock(&w->sys, mm, MMWORLD_BASE + 1, 1, true);
-	ks_access_pin(&w->sys, mm, MMWORLD_BASE + 2, 1, KSMSIM_PIN_HELD);
-	held = pfn_of(mm, 2);
-	assert_int_equal(ks_swap_out(&w->sys, pfn_of(mm, 0), false), 0);
-	assert_int_equal(ks_swap_out(&w->sys, pfn_of(mm, 1), false), 0);
-	assert_int_equal(ks_swap_out(&w->sys, held, false), 1);
-	mmworld_expect_pages(w, mm, "ww$.....");
-	mmworld_read(w, mm, 2, 1);
-	assert_int_equal(pfn_of(mm, 2), held);
-}
-
-/* ---- migration ---- */
-
-static void note_move(void *self, ks_pfn from, ks_pfn to)
-{
-	(void)self;
-	w->moves++;
-	w->moved_from = from;
-	w->moved_to = to;
-	assert_true(ks_frame_live(&w->sys.frames, from));
-	assert_true(ks_frame_test(ks_frame(&w->sys.frames, from), KS_FRAME_KSM));
-}
-
-static long migrate(uint64_t page, uint64_t pages, unsigned nid)
-{
-	return ks_access_migrate(&w->sys, mm, MMWORLD_BASE + page, pages, nid, note_move, NULL);
-}
-
-static void migration_moves_all_mappings(void **state)
-{
-	struct ks_mm *child;
-	ks_pfn old;
-
-	(void)state;
-	mmworld_fill(w, mm, 0, 1);
-	child = mmworld_fork(w, mm);
-	mmworld_fill(w, mm, 1, 1);
-	old = pfn_of(mm, 0);
-	mmworld_read(w, mm, 2, 1);
-	assert_int_equal(migrate(0, 8, 1), 2);
-	assert_int_equal(ks_frame_nid(&w->sys.frames, pfn_of(mm, 0)), 1);
-	assert_int_equal(pfn_of(child, 0), pfn_of(mm, 0));
-	assert_false(ks_frame_live(&w->sys.frames, old));
-	mmworld_expect_pages(w, mm, "sw0.....");
-	mmworld_expect_value(w, child, 0, 1);
-	assert_int_equal(migrate(0, 8, 1), 0);
-	assert_int_equal(w->moves, 0);
-}
-
-static void migrated_ksm_page_is_told_and_not_freed(void **state)
-{
-	ks_pfn old;
-
-	(void)state;
-	mmworld_fill(w, mm, 0, 1);
-	mmworld_make_ksm(w, mm, 0);
-	old = pfn_of(mm, 0);
-	assert_int_equal(migrate(0, 1, 1), 1);
-	assert_int_equal(w->moves, 1);
-	assert_int_equal(w->moved_from, old);
-	assert_int_equal(w->moved_to, pfn_of(mm, 0));
-	assert_int_equal(w->ksm_freed, 0);
-	mmworld_expect_pages(w, mm, "k.......");
-}
-
-static void referenced_pages_are_not_migrated(void **state)
-{
-	(void)state;
-	mmworld_fill(w, mm, 0, 2);
-	ks_access_pin(&w->sys, mm, MMWORLD_BASE, 1, KSMSIM_PIN_HELD);
-	assert_int_equal(migrate(0, 2, 1), 1);
-	w->env.inject[KSMSIM_INJECT_frame] = 1;
-	assert_int_equal(migrate(1, 1, 0), 0);
-	mmworld_expect_pages(w, mm, "ww......");
-}
-
-static void new_pages_come_from_the_process_node(void **state)
-{
-	(void)state;
-	mm->nid = 1;
-	mmworld_fill(w, mm, 0, 1);
-	assert_int_equal(ks_frame_nid(&w->sys.frames, pfn_of(mm, 0)), 1);
-	assert_int_equal(mmworld_fork(w, mm)->nid, 1);
-}
-
-#define fault_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 static const struct CMUnitTest tests[] = {
-	fault_test(read_of_a_hole_maps_the_zero_page),
-	fault_test(write_to_a_hole_makes_an_exclusive_page),
-	fault_test(missing_rights_are_a_segmentation_fault),
-	fault_test(no_memory_leaves_the_entry_but_the_table_stays),
-	fault_test(write_to_a_zero_page_makes_a_new_one),
-	fault_test(untracked_zero_pages_are_not_counted),
-	fault_test(first_writer_after_fork_copies_and_the_last_reuses),
-	fault_test(reuse_drains_the_batch_but_respects_references),
-	fault_test(pages_with_many_references_do_not_drain_the_batch),
-	fault_test(batch_does_not_count_even_undrained),
-	fault_test(exclusive_read_only_page_is_reused_whatever_its_references),
-	fault_test(ksm_page_is_copied_even_by_its_last_user),
-	fault_test(unshare_leaves_a_clean_read_only_page),
-	fault_test(forced_write_asks_no_rights_and_gives_none),
-	fault_test(private_file_pages_are_copied_on_write),
-	fault_test(shared_memory_is_written_in_place),
-	fault_test(shared_memory_ends_with_its_object),
-	fault_test(every_store_rings_once),
-	fault_test(poke_changes_only_its_bytes),
-	fault_test(store_to_a_lazily_freed_page_dirties_it_again),
-	fault_test(pins_fault_as_they_must),
-	fault_test(unpin_undoes_the_oldest_at_each_address),
-	fault_test(swapped_page_comes_back),
-	fault_test(swapped_pages_of_forked_processes_stay_apart),
-	fault_test(cached_page_is_found_again),
-	fault_test(page_written_in_the_swap_cache_is_swapped_out_anew),
-	fault_test(cached_ksm_page_is_mapped_as_it_is_unless_unmerging),
-	fault_test(reclaimed_ksm_page_comes_back_as_ordinary_ones),
-	fault_test(pinned_locked_and_held_pages_resist_reclaim),
-	fault_test(migration_moves_all_mappings),
-	fault_test(migrated_ksm_page_is_told_and_not_freed),
-	fault_test(referenced_pages_are_not_migrated),
-	fault_test(new_pages_come_from_the_process_node),
+	MMONE_TEST(read_of_a_hole_maps_the_zero_page),
+	MMONE_TEST(write_to_a_hole_makes_an_exclusive_page),
+	MMONE_TEST(missing_rights_are_a_segmentation_fault),
+	MMONE_TEST(no_memory_leaves_the_entry_but_the_table_stays),
+	MMONE_TEST(write_to_a_zero_page_makes_a_new_one),
+	MMONE_TEST(untracked_zero_pages_are_not_counted),
+	MMONE_TEST(first_writer_after_fork_copies_and_the_last_reuses),
+	MMONE_TEST(reuse_drains_the_batch_but_respects_references),
+	MMONE_TEST(pages_with_many_references_do_not_drain_the_batch),
+	MMONE_TEST(batch_does_not_count_even_undrained),
+	MMONE_TEST(exclusive_read_only_page_is_reused_whatever_its_references),
+	MMONE_TEST(ksm_page_is_copied_even_by_its_last_user),
+	MMONE_TEST(unshare_leaves_a_clean_read_only_page),
+	MMONE_TEST(forced_write_asks_no_rights_and_gives_none),
+	MMONE_TEST(private_file_pages_are_copied_on_write),
+	MMONE_TEST(shared_memory_is_written_in_place),
+	MMONE_TEST(shared_memory_ends_with_its_object),
+	MMONE_TEST(every_store_rings_once),
+	MMONE_TEST(poke_changes_only_its_bytes),
+	MMONE_TEST(store_to_a_lazily_freed_page_dirties_it_again),
+	MMONE_TEST(pins_fault_as_they_must),
+	MMONE_TEST(unpin_undoes_the_oldest_at_each_address),
 };
 
 TEST_MAIN(tests)
