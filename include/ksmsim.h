@@ -797,6 +797,32 @@ struct ksmsim_vma {
 KSMSIM_API int ksmsim_vma_get(struct ksmsim *sim, uint32_t pid, size_t index,
 			      struct ksmsim_vma *out);
 
+/* One area in /proc/PID/smaps; pages but for pss and locked. Zero pages are in none of it, and of an
+ * area of a file nothing is told. Referenced is not modelled. */
+struct ksmsim_smaps {
+	uint64_t anonymous;    /* Anonymous: and Rss: */
+	uint64_t anon_huge;    /* THPs mapped by a PMD: AnonHugePages: / size */
+	uint64_t shared_clean; /* mapped more than once */
+	uint64_t shared_dirty;
+	uint64_t private_clean;
+	uint64_t private_dirty;
+	uint64_t ksm;
+	uint64_t lazyfree;
+	uint64_t swap;
+	uint64_t pss;	   /* bytes: each page divided by its mappings */
+	uint64_t locked;   /* bytes: Pss of an mlocked area */
+	bool thp_eligible; /* THPeligible: some size of large folios may be had */
+};
+/**
+ * ksmsim_smaps_get() - smaps of the @index-th VMA by address
+ * @out: written
+ * Costs a walk of its page tables; smaps_rollup is the sum over all VMAs.
+ * Source: fs/proc/task_mmu.c:smaps_account(), show_smap().
+ * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT (past the last one).
+ */
+KSMSIM_API int ksmsim_smaps_get(struct ksmsim *sim, uint32_t pid, size_t index,
+				struct ksmsim_smaps *out);
+
 /* Cost of one full walk over [vaddr, vaddr + length): page-table entries read. */
 struct ksmsim_walk {
 	uint64_t range;	      /* by the walker that jumps over holes */

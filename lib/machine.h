@@ -3,7 +3,7 @@
  *
  * Rooms: machine.c (life, time), calls.c and access_calls.c (the system calls
  * and memory accesses of the public interface), calls_thp.c (the calls about huge pages), sysfs.c
- * and sysfs_thp.c (files below /sys/kernel/mm), view.c and view_page.c (what can be seen),
+ * and sysfs_thp.c (files below /sys/kernel/mm), view*.c (what can be seen),
  * check.c (invariants, dump, hash), tables.c (the tables as rows).
  */
 #ifndef KS_MACHINE_H

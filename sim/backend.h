@@ -36,6 +36,13 @@ struct sim_mthp {
 	int64_t value[KSMSIM_MTHP_NR][KSMSIM_ORDERS];
 };
 
+/* Sums over all areas of anonymous memory, as smaps has them. */
+struct sim_smaps {
+	uint64_t private_clean, private_dirty, shared_clean, shared_dirty, lazyfree; /* pages */
+	uint64_t pss, locked;  /* KiB, rounded down for each area */
+	uint64_t thp_eligible; /* areas */
+};
+
 struct sim_backend_ops {
 	const char *name; /* "model" */
 	void (*free)(struct sim_backend *backend);
@@ -61,6 +68,8 @@ struct sim_backend_ops {
 	int (*mthp)(struct sim_backend *backend, struct sim_mthp *mthp);
 	/* an ASKED figure; without it the run is blind to the figure */
 	int (*ksm_pages)(struct sim_backend *backend, uint32_t process, uint64_t *value);
+	/* the SMAPS figures, alike; *out is zeroed */
+	int (*smaps)(struct sim_backend *backend, uint32_t process, struct sim_smaps *out);
 	void (*blind)(struct sim_backend *backend, struct sim_blind *blind); /* NULL: sees all */
 	/* the first present page at or above *vaddr; *vaddr becomes @end if there is none below it */
 	int (*next_page)(struct sim_backend *backend, uint32_t process, uint64_t *vaddr,
@@ -95,6 +104,13 @@ bool sim_figure_is_asked(unsigned figure);
  */
 int sim_figure_read(struct sim_backend *backend, uint32_t process,
 		    const struct ksmsim_process *seen, unsigned figure, int64_t *value);
+
+/**
+ * sim_figures_read() - all of them, but for those that are @blind, which are 0
+ * @values: SIM_FIGURE_NR
+ */
+int sim_figures_read(struct sim_backend *backend, uint32_t process,
+		     const struct ksmsim_process *seen, uint64_t blind, int64_t *values);
 
 /**
  * sim_model_new() - the model as a backend

@@ -407,6 +407,11 @@ static int live_process(struct sim_backend *backend, uint32_t process, struct ks
 	return live_process_get(live_of(backend), process, out);
 }
 
+static int live_smaps(struct sim_backend *backend, uint32_t process, struct sim_smaps *out)
+{
+	return live_smaps_get(live_of(backend), process, out);
+}
+
 static int live_ksm_pages(struct sim_backend *backend, uint32_t process, uint64_t *value)
 {
 	return live_ksm_pages_get(live_of(backend), process, value);
@@ -505,6 +510,7 @@ static const struct sim_backend_ops live_ops = {
 	.page = live_page,
 	.now = live_now,
 	.ksm_pages = live_ksm_pages,
+	.smaps = live_smaps,
 	.blind = live_blind,
 	.next_page = live_next_page,
 	.why = live_why,

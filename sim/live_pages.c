@@ -391,6 +391,65 @@ int live_process_get(struct live *live, uint32_t process, struct ksmsim_process 
 	return 0;
 }
 
+/* The line "START-END PERMS OFFSET DEVICE INODE [PATH]" of an area; others leave *ours as it is. */
+static void take_area(const char *line, bool *ours)
+{
+	unsigned long start, end, inode;
+
+	if (sscanf(line, "%lx-%lx %*s %*s %*s %lu", &start, &end, &inode) != 3)
+		return;
+	*ours = !inode && (start < LIVE_ARENA ||
+			   (start >= LIVE_ARENA + LIVE_ARENA_SIZE && start < LIVE_USER_END));
+}
+
+/* A line "Pss:  4 kB". */
+static void take_smaps_line(const char *line, struct sim_smaps *out)
+{
+	const struct {
+		const char *key;
+		uint64_t *value;
+		uint64_t kib; /* that are one */
+	} fields[] = {
+		{ "Private_Clean:", &out->private_clean, LIVE_PAGE / 1024 },
+		{ "Private_Dirty:", &out->private_dirty, LIVE_PAGE / 1024 },
+		{ "Shared_Clean:", &out->shared_clean, LIVE_PAGE / 1024 },
+		{ "Shared_Dirty:", &out->shared_dirty, LIVE_PAGE / 1024 },
+		{ "LazyFree:", &out->lazyfree, LIVE_PAGE / 1024 },
+		{ "Pss:", &out->pss, 1 },
+		{ "Locked:", &out->locked, 1 },
+		{ "THPeligible:", &out->thp_eligible, 1 },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+		const size_t length = strlen(fields[i].key);
+
+		if (!strncmp(line, fields[i].key, length))
+			*fields[i].value += strtoull(line + length, NULL, 10) / fields[i].kib;
+	}
+}
+
+/* What an area may have depends on files that are as the scenario wrote them only for this. */
+int live_smaps_get(struct live *live, uint32_t process, struct sim_smaps *out)
+{
+	const struct live_process *p = &live->processes[process];
+	const int fd = p->alive ? openat(p->proc, "smaps", O_RDONLY | O_CLOEXEC) : -1;
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+	bool ours = false;
+	char line[512];
+
+	live_thp_open(live);
+	while (file && fgets(line, sizeof(line), file)) {
+		take_area(line, &ours);
+		if (ours)
+			take_smaps_line(line, out);
+	}
+	live_thp_close(live);
+	if (file)
+		fclose(file);
+	return 0;
+}
+
 int live_ksm_pages_get(struct live *live, uint32_t process, uint64_t *value)
 {
 	const struct live_process *p = &live->processes[process];

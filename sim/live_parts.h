@@ -405,6 +405,8 @@ bool live_page_bytes(struct live *live, uint32_t process, uint64_t vaddr, uint8_
 bool live_frame_mapcount(struct live *live, uint64_t pfn, uint64_t *count);
 bool live_frame_exclusive(struct live *live, uint64_t pfn);
 int live_process_get(struct live *live, uint32_t process, struct ksmsim_process *out);
+/* sim_backend_ops.smaps */
+int live_smaps_get(struct live *live, uint32_t process, struct sim_smaps *out);
 /* sim_backend_ops.ksm_pages */
 int live_ksm_pages_get(struct live *live, uint32_t process, uint64_t *value);
 int live_page_get(struct live *live, uint32_t process, uint64_t vaddr, struct ksmsim_page *out);

@@ -413,6 +413,28 @@ static int model_ksm_pages(struct sim_backend *backend, uint32_t process, uint64
 	return ksmsim_ksm_pages_get(model->sim, model->pids[process], value);
 }
 
+static int model_smaps(struct sim_backend *backend, uint32_t process, struct sim_smaps *out)
+{
+	struct model *model = model_of(backend);
+	struct ksmsim_smaps area;
+	int error = 0;
+
+	for (size_t i = 0; !error; i++) {
+		error = ksmsim_smaps_get(model->sim, model->pids[process], i, &area);
+		if (error)
+			break;
+		out->private_clean += area.private_clean;
+		out->private_dirty += area.private_dirty;
+		out->shared_clean += area.shared_clean;
+		out->shared_dirty += area.shared_dirty;
+		out->lazyfree += area.lazyfree;
+		out->pss += area.pss / 1024;
+		out->locked += area.locked / 1024;
+		out->thp_eligible += area.thp_eligible;
+	}
+	return error == KSMSIM_EARGUMENT || error == KSMSIM_EPROCESS ? 0 : error;
+}
+
 static int model_page(struct sim_backend *backend, uint32_t process, uint64_t vaddr,
 		      struct ksmsim_page *out)
 {
@@ -493,6 +515,7 @@ const struct sim_backend_ops model_ops = {
 	.read_file = model_read_file,
 	.process = model_process,
 	.ksm_pages = model_ksm_pages,
+	.smaps = model_smaps,
 	.page = model_page,
 	.now = model_now,
 	.blind = model_blind,

@@ -119,18 +119,19 @@ static json_t *figures_of(const struct sim_run *run, uint32_t process,
 			  int *error)
 {
 	json_t *object = json_object();
+	int64_t values[SIM_FIGURE_NR];
 	size_t i, nr;
 	const struct ksmsim_row *rows = sim_figures(&nr);
 
+	if (!*error && !base)
+		*error = sim_figures_read(run->backend, process, now, run->blind.figures, values);
 	for (i = 0; i < nr; i++) {
-		int64_t value = sim_figure_get(now, (unsigned)i);
-
+		if (base)
+			values[i] = sim_figure_get(now, (unsigned)i);
 		if (*error || is_blind(run->blind.figures, i))
 			continue;
-		if (!base && sim_figure_is_asked((unsigned)i))
-			*error = sim_figure_read(run->backend, process, now, (unsigned)i, &value);
-		if (!base || value != sim_figure_get(base, (unsigned)i))
-			*error = put(object, rows[i].name, json_integer(value), *error);
+		if (!base || values[i] != sim_figure_get(base, (unsigned)i))
+			*error = put(object, rows[i].name, json_integer(values[i]), *error);
 	}
 	return object;
 }

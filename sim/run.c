@@ -243,6 +243,9 @@ static void connect(struct sim_run *run)
 	run->blind = (struct sim_blind){ .counters = UINT64_C(1) << KSMSIM_COUNT_host_bytes };
 	if (!run->backend->ops->ksm_pages)
 		run->blind.figures |= UINT64_C(1) << SIM_FIGURE_ksm_pages;
+	for (unsigned i = 0; i < SIM_FIGURE_NR && !run->backend->ops->smaps; i++)
+		if (i != SIM_FIGURE_ksm_pages && sim_figure_is_asked(i))
+			run->blind.figures |= UINT64_C(1) << i;
 	if (!run->backend->ops->mthp)
 		run->blind.mthp = UINT64_MAX;
 	if (run->backend->ops->blind)

@@ -351,16 +351,17 @@ static int look_process(lua_State *lua)
 	uint32_t process;
 	size_t i, nr;
 	const struct ksmsim_row *rows = sim_figures(&nr);
-	int64_t value = 0;
+	int64_t values[SIM_FIGURE_NR];
 	int error;
 
 	if (sim_process_parse(run, word_at(lua, 1), &process))
 		return raise(lua);
 	error = run->backend->ops->process(run->backend, process, &seen);
+	if (!error)
+		error = sim_figures_read(run->backend, process, &seen, 0, values);
 	lua_createtable(lua, 0, (int)nr);
 	for (i = 0; !error && i < nr; i++) {
-		error = sim_figure_read(run->backend, process, &seen, (unsigned)i, &value);
-		lua_pushinteger(lua, value);
+		lua_pushinteger(lua, values[i]);
 		lua_setfield(lua, -2, rows[i].name);
 	}
 	if (!error)

@@ -92,10 +92,12 @@ int64_t sim_figure_get(const struct ksmsim_process *process, unsigned figure)
 	case SIM_FIGURE_##name: \
 		return (int64_t)process->field;
 #define ASKED(name, op)
+#define SMAPS(name, field)
 #define FIGURE(name, how, field, unit, doc) how(name, field)
 #include "figures.def"
 #undef KEPT
 #undef ASKED
+#undef SMAPS
 	default:
 		return 0;
 	}
@@ -146,11 +148,34 @@ bool sim_figure_is_asked(unsigned figure)
 #define ASKED(name, op)         \
 	case SIM_FIGURE_##name: \
 		return true;
+#define SMAPS(name, field) ASKED(name, field)
 #define FIGURE(name, how, field, unit, doc) how(name, field)
 #include "figures.def"
+#undef KEPT
 #undef ASKED
+#undef SMAPS
 	default:
 		return false;
+	}
+}
+
+/* A figure of smaps; others stay as they are. */
+static void take_smaps(const struct sim_smaps *smaps, unsigned figure, int64_t *value)
+{
+	switch (figure) {
+#define KEPT(name, field)
+#define ASKED(name, op)
+#define SMAPS(name, field)                      \
+	case SIM_FIGURE_##name:                 \
+		*value = (int64_t)smaps->field; \
+		break;
+#define FIGURE(name, how, field, unit, doc) how(name, field)
+#include "figures.def"
+#undef KEPT
+#undef ASKED
+#undef SMAPS
+	default:
+		break;
 	}
 }
 
@@ -165,21 +190,62 @@ static int ask(struct sim_backend *backend,
 	return error;
 }
 
+static int smaps_of(struct sim_backend *backend, uint32_t process, struct sim_smaps *smaps)
+{
+	*smaps = (struct sim_smaps){ .pss = 0 };
+	return backend->ops->smaps ? backend->ops->smaps(backend, process, smaps) : 0;
+}
+
+static int ask_smaps(struct sim_backend *backend, uint32_t process, unsigned figure, int64_t *value)
+{
+	struct sim_smaps smaps;
+	const int error = smaps_of(backend, process, &smaps);
+
+	take_smaps(&smaps, figure, value);
+	return error;
+}
+
 int sim_figure_read(struct sim_backend *backend, uint32_t process,
 		    const struct ksmsim_process *seen, unsigned figure, int64_t *value)
 {
 	switch (figure) {
+#define KEPT(name, field)       \
+	case SIM_FIGURE_##name: \
+		break;
 #define ASKED(name, op)         \
 	case SIM_FIGURE_##name: \
 		return ask(backend, backend->ops->op, process, value);
+#define SMAPS(name, field)      \
+	case SIM_FIGURE_##name: \
+		return ask_smaps(backend, process, figure, value);
 #define FIGURE(name, how, field, unit, doc) how(name, field)
 #include "figures.def"
 #undef KEPT
 #undef ASKED
+#undef SMAPS
 	default:
-		*value = sim_figure_get(seen, figure);
-		return 0;
+		break;
 	}
+	*value = sim_figure_get(seen, figure);
+	return 0;
+}
+
+int sim_figures_read(struct sim_backend *backend, uint32_t process,
+		     const struct ksmsim_process *seen, uint64_t blind, int64_t *values)
+{
+	struct sim_smaps smaps;
+	int error = smaps_of(backend, process, &smaps);
+
+	for (unsigned i = 0; !error && i < SIM_FIGURE_NR; i++) {
+		values[i] = sim_figure_get(seen, i);
+		if (blind >> i & 1)
+			values[i] = 0;
+		else if (i == SIM_FIGURE_ksm_pages)
+			error = sim_figure_read(backend, process, seen, i, &values[i]);
+		else
+			take_smaps(&smaps, i, &values[i]);
+	}
+	return error;
 }
 
 const char *sim_file_of(struct sim_word word)

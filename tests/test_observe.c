@@ -205,6 +205,21 @@ static void ksm_pages_are_counted_when_asked_for_and_at_the_end(void **state)
 	outcome_free(&out);
 }
 
+static void smaps_are_read_when_asked_for_and_at_the_end(void **state)
+{
+	struct outcome out;
+
+	(void)state;
+	outcome_holds(OUTCOME_PAIR
+		      "expect A.shared_dirty=2 A.private_dirty=0 A.pss=4\n"
+		      "fork A B\nexpect A.shared_dirty=2 A.pss=2 B.pss=2 B.locked=0\n");
+	outcome_misses(OUTCOME_PAIR "expect A.shared_dirty=3\n", "seen 2");
+	outcome_of(&out, OUTCOME_PAIR);
+	assert_non_null(strstr(out.json, "\"pss\":4"));
+	assert_true(strstr(out.json, "\"pss\":") > strstr(out.json, "{\"end\""));
+	outcome_free(&out);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(expectations_say_what_was_seen),
 	cmocka_unit_test(every_wrong_item_of_a_line_is_reported),
@@ -216,6 +231,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(observations_have_a_stable_form),
 	cmocka_unit_test(equal_runs_give_equal_bytes),
 	cmocka_unit_test(ksm_pages_are_counted_when_asked_for_and_at_the_end),
+	cmocka_unit_test(smaps_are_read_when_asked_for_and_at_the_end),
 };
 
 TEST_MAIN(tests)
