@@ -456,21 +456,25 @@ static uint64_t next_vpn(const struct ks_system *sys, const struct ks_mm *mm, ui
 						       : vpn + 1;
 }
 
-/* A writable page that is there is only looked up, which makes the page dirty but not its entry.
- * Models: mm/gup.c:follow_page_pte() with FOLL_TOUCH. */
-static bool look_up_writable(struct ks_system *sys, const struct ks_mm *mm, uint64_t vpn)
+/* What is there and allows the access is only looked up, which leaves its entry as it is, also if that
+ * makes the page dirty; but a huge page that is to be written gets the marks of a write.
+ * Models: mm/gup.c:follow_page_pte(), touch_pmd() with FOLL_TOUCH. */
+static bool look_up_page(struct ks_system *sys, const struct ks_mm *mm, uint64_t vpn, bool write)
 {
-	const uint32_t wanted = KS_PTE(PRESENT) | KS_PTE(WRITE);
 	const struct ks_pte pte = ks_pte_get(&sys->tables, &mm->pt, vpn);
 	struct ks_folio *folio;
 
-	if (!ks_pte_is_anon(pte) || (pte.bits & (wanted | KS_PTE(DIRTY))) != wanted ||
+	if (!(pte.bits & KS_PTE(PRESENT)))
+		return false;
+	if (!write)
+		return true;
+	if (!(pte.bits & KS_PTE(WRITE)) || !ks_pte_is_anon(pte) ||
 	    ks_pmd_find(&sys->tables, &mm->pt, vpn))
 		return false;
 	folio = ks_folio_of(&sys->frames, pte.pfn);
-	if (folio)
+	if (folio && !(pte.bits & KS_PTE(DIRTY)))
 		ks_folio_flag(folio, KS_FOLIO_DIRTY, true);
-	else
+	else if (!(pte.bits & KS_PTE(DIRTY)))
 		ks_frame_flag(ks_frame(&sys->frames, pte.pfn), KS_FRAME_DIRTY, true);
 	return true;
 }
@@ -487,7 +491,7 @@ void ks_fault_touch(struct ks_system *sys, const struct ks_mm *mm, uint64_t vpn)
 static enum ks_fault_result populate_page(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
 					  bool write)
 {
-	if (write && look_up_writable(sys, mm, vpn))
+	if (look_up_page(sys, mm, vpn, write))
 		return KS_FAULT_DONE;
 	return ks_fault(sys, mm, vpn, write ? KS_FAULT_WRITE : KS_FAULT_READ);
 }

@@ -5,8 +5,8 @@
  * to them is drawn where folios end and where they do not: whole blocks, smaller
  * sizes in their places, single pages, ranges across blocks. Each run has a character:
  * which sizes there are, whether there are pins, locked memory, KSM, lazily freed
- * pages. Some go badly together on a running kernel: its shrinker takes lazily freed
- * pages away, and khugepaged with enabled=always is everybody's.
+ * pages. Some go badly together on a running kernel: its shrinker tries folios that are
+ * held no fixed number of times, and khugepaged with enabled=always is everybody's.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -68,7 +68,7 @@ static const char *any_content(struct gen *g, char buf[32])
 static void op_mmap(struct gen *g)
 {
 	static const unsigned sizes[] = { 512, 512, 512, 1024, 700, 1536, 64 };
-	static const char *const flags[] = { " prot=r", " noreserve" };
+	static const char *const flags[] = { " prot=r", " noreserve", " populate" };
 	const unsigned p = gen_any_process(g), pages = GEN_ANY(g, sizes);
 	struct gen_process *process = &g->processes[p];
 	unsigned name;
@@ -158,7 +158,7 @@ static void op_knob(struct gen *g)
 static void op_thread(struct gen *g)
 {
 	/* how often the kernel tries a folio that is held is up to what else there is to reclaim */
-	if (!g->lazy && !g->pins && gen_chance(g, 2))
+	if (!g->pins && gen_chance(g, 2))
 		gen_say(g, "shrink%s", gen_chance(g, 8) ? " all" : "");
 	else if (!g->always)
 		gen_say(g, "khugepaged");
@@ -192,10 +192,11 @@ static void op_prctl(struct gen *g)
 static void op_madvise(struct gen *g, unsigned p, const struct gen_region *region)
 {
 	static const char *const advices[] = {
-		"HUGEPAGE", "HUGEPAGE",	  "NOHUGEPAGE", "DONTNEED",	 "DONTNEED",
-		"DONTNEED", "DONTNEED",	  "COLLAPSE",	"COLLAPSE",	 "COLLAPSE",
-		"COLLAPSE", "COLD",	  "PAGEOUT",	"GUARD_INSTALL", "GUARD_REMOVE",
-		"DODUMP",   "WIPEONFORK", "DONTFORK",	"KEEPONFORK",	 "DONTDUMP"
+		"HUGEPAGE",	 "HUGEPAGE",	  "NOHUGEPAGE",	   "DONTNEED",	    "DONTNEED",
+		"DONTNEED",	 "DONTNEED",	  "COLLAPSE",	   "COLLAPSE",	    "COLLAPSE",
+		"COLLAPSE",	 "COLD",	  "PAGEOUT",	   "GUARD_INSTALL", "GUARD_REMOVE",
+		"DODUMP",	 "WIPEONFORK",	  "DONTFORK",	   "KEEPONFORK",    "DONTDUMP",
+		"POPULATE_READ", "POPULATE_READ", "POPULATE_WRITE"
 	};
 	static const char *const merging[] = { "MERGEABLE", "MERGEABLE", "UNMERGEABLE" };
 	const char *advice = GEN_ANY(g, advices);
