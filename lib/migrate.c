@@ -115,10 +115,10 @@ static void move_place(void *self, struct ks_mm *mm, uint64_t vpn, uint64_t star
 	const struct ks_leaf *leaf = ks_pmd_find(&m->sys->tables, &mm->pt, start);
 
 	(void)vpn;
-	if (!leaf)
-		move_ptes(m, mm, start, end);
-	else if (leaf->pmd.pfn == m->from)
+	if (leaf && leaf->pmd.pfn == m->from)
 		move_pmd(m, mm, leaf);
+	else
+		move_ptes(m, mm, start, end);
 }
 
 /* Contents, and what each page was; pages that nobody maps, too. */

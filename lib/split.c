@@ -114,9 +114,8 @@ static void unmap_place(void *self, struct ks_mm *mm, uint64_t vpn, uint64_t sta
 	const struct ks_leaf *leaf = ks_pmd_find(&s->sys->tables, &mm->pt, start);
 
 	(void)vpn;
-	if (leaf && leaf->pmd.pfn != s->head)
-		return;
-	if (leaf)
+	/* another huge page may be there: the folio's pages, moved out of place, begin behind it */
+	if (leaf && leaf->pmd.pfn == s->head)
 		unmap_pmd(s, mm, leaf);
 	else
 		unmap_ptes(s, mm, start, end);
