@@ -798,7 +798,7 @@ KSMSIM_API int ksmsim_vma_get(struct ksmsim *sim, uint32_t pid, size_t index,
 			      struct ksmsim_vma *out);
 
 /* One area in /proc/PID/smaps; pages but for pss and locked. Zero pages are in none of it, and of an
- * area of a file nothing is told. Referenced is not modelled. */
+ * area of a file nothing is told. */
 struct ksmsim_smaps {
 	uint64_t anonymous;    /* Anonymous: and Rss: */
 	uint64_t anon_huge;    /* THPs mapped by a PMD: AnonHugePages: / size */
@@ -806,6 +806,7 @@ struct ksmsim_smaps {
 	uint64_t shared_dirty;
 	uint64_t private_clean;
 	uint64_t private_dirty;
+	uint64_t referenced;
 	uint64_t ksm;
 	uint64_t lazyfree;
 	uint64_t swap;

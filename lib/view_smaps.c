@@ -11,8 +11,7 @@
  *
  * Models: fs/proc/task_mmu.c:smaps_account(), smaps_page_accumulate(),
  * smaps_pte_entry(), smaps_pmd_entry(), show_smap().
- * Differs: no Referenced, since most pages have no referenced mark here; areas of
- * files are left out.
+ * Differs: areas of files are left out.
  */
 #include "machine.h"
 
@@ -24,14 +23,18 @@ struct smaps {
 	uint64_t pss; /* bytes << PSS_SHIFT */
 };
 
-/* @nr pages that are alike, each with @maps mappings. */
-static void account(struct smaps *s, uint64_t nr, uint32_t maps, bool dirty, bool lazyfree)
+/* @nr pages from @pfn on that are alike, each with @maps mappings, by entries with @bits. */
+static void account(struct smaps *s, ks_pfn pfn, uint64_t nr, uint32_t maps, uint32_t bits)
 {
-	struct ksmsim_smaps *out = s->out;
+	const struct ks_frames *frames = &s->sim->sys.frames;
 	const uint64_t bytes = (uint64_t)s->sim->sys.contents.page_bytes << PSS_SHIFT;
+	const bool dirty = bits & KS_PTE(DIRTY) || ks_page_dirty(frames, pfn);
+	struct ksmsim_smaps *out = s->out;
 
 	out->anonymous += nr;
-	out->lazyfree += lazyfree && !dirty ? nr : 0;
+	out->lazyfree += ks_page_lazyfree(frames, pfn) && !dirty ? nr : 0;
+	out->referenced +=
+		bits & KS_PTE(YOUNG) || ks_lru_marks(frames, pfn) & KS_LRU_REFERENCED ? nr : 0;
 	s->pss += nr * (maps > 1 ? bytes / maps : bytes);
 	*(maps > 1 ? dirty ? &out->shared_dirty : &out->shared_clean
 	  : dirty  ? &out->private_dirty
@@ -47,9 +50,7 @@ static void account_page(struct smaps *s, struct ks_pte pte)
 	if (!ks_pte_is_anon(pte))
 		return;
 	s->out->ksm += ks_frame_test(ks_frame(frames, pte.pfn), KS_FRAME_KSM);
-	account(s, 1, ks_page_mapcount(frames, pte.pfn),
-		pte.bits & KS_PTE(DIRTY) || ks_page_dirty(frames, pte.pfn),
-		ks_page_lazyfree(frames, pte.pfn));
+	account(s, pte.pfn, 1, ks_page_mapcount(frames, pte.pfn), pte.bits);
 }
 
 /* A huge page that no PTE maps is accounted in one step. */
@@ -64,9 +65,7 @@ static void account_leaf(struct smaps *s, const struct ks_walk *walk)
 	if (leaf->huge && !folio)
 		return;
 	if (folio && !folio->mapped) {
-		account(s, ks_folio_pages(folio), folio->entire,
-			leaf->pmd.bits & KS_PTE(DIRTY) || ks_page_dirty(frames, folio->head),
-			ks_page_lazyfree(frames, folio->head));
+		account(s, folio->head, ks_folio_pages(folio), folio->entire, leaf->pmd.bits);
 		return;
 	}
 	for (int slot = ks_walk_slot(walk, walk->first); slot >= 0;

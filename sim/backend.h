@@ -38,7 +38,8 @@ struct sim_mthp {
 
 /* Sums over all areas of anonymous memory, as smaps has them. */
 struct sim_smaps {
-	uint64_t private_clean, private_dirty, shared_clean, shared_dirty, lazyfree; /* pages */
+	uint64_t private_clean, private_dirty, shared_clean, shared_dirty, referenced,
+		lazyfree;      /* pages */
 	uint64_t pss, locked;  /* KiB, rounded down for each area */
 	uint64_t thp_eligible; /* areas */
 };

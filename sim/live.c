@@ -382,7 +382,9 @@ static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 		/* its list is never empty here */
 		KSMSIM_COUNT_khugepaged_full_scans
 	};
-	static const enum sim_figure figures[] = { SIM_FIGURE_registered, SIM_FIGURE_nr_ptes };
+	/* a processor marks entries as accessed ahead of a program, too, which then does not come there */
+	static const enum sim_figure figures[] = { SIM_FIGURE_registered, SIM_FIGURE_nr_ptes,
+						   SIM_FIGURE_referenced };
 	size_t i;
 
 	if (live_of(backend)->thp.zero_is_held)

@@ -414,6 +414,7 @@ static void take_smaps_line(const char *line, struct sim_smaps *out)
 		{ "Private_Dirty:", &out->private_dirty, LIVE_PAGE / 1024 },
 		{ "Shared_Clean:", &out->shared_clean, LIVE_PAGE / 1024 },
 		{ "Shared_Dirty:", &out->shared_dirty, LIVE_PAGE / 1024 },
+		{ "Referenced:", &out->referenced, LIVE_PAGE / 1024 },
 		{ "LazyFree:", &out->lazyfree, LIVE_PAGE / 1024 },
 		{ "Pss:", &out->pss, 1 },
 		{ "Locked:", &out->locked, 1 },

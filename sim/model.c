@@ -427,6 +427,7 @@ static int model_smaps(struct sim_backend *backend, uint32_t process, struct sim
 		out->private_dirty += area.private_dirty;
 		out->shared_clean += area.shared_clean;
 		out->shared_dirty += area.shared_dirty;
+		out->referenced += area.referenced;
 		out->lazyfree += area.lazyfree;
 		out->pss += area.pss / 1024;
 		out->locked += area.locked / 1024;

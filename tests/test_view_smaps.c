@@ -139,6 +139,29 @@ static void lazily_freed_pages_are_clean(void **state)
 	end(&w);
 }
 
+/* A child's entries are old, and so are those of cold pages; a read makes them young again, and a KSM
+ * page has a mark of its own (below). */
+static void entries_or_marks_make_pages_referenced(void **state)
+{
+	struct world w;
+	uint32_t child;
+
+	(void)state;
+	start(&w, "linux-6.18", 6);
+	assert_int_equal(look(&w, w.pid, 0).referenced, 512);
+	good(ksmsim_fork(w.sim, w.pid, &child, NULL));
+	assert_int_equal(look(&w, child, 0).referenced, 0);
+	assert_int_equal(look(&w, child, 1).referenced, 0);
+	good(ksmsim_read(w.sim, child, BASE + 9 * PAGE, 1, NULL));
+	good(ksmsim_read(w.sim, child, SMALL, 2, NULL));
+	assert_int_equal(look(&w, child, 0).referenced, 512);
+	assert_int_equal(look(&w, child, 1).referenced, 2);
+	good(ksmsim_exit(w.sim, child));
+	good(ksmsim_madvise(w.sim, w.pid, SMALL, 4 * PAGE, KSMSIM_MADV_COLD, NULL));
+	assert_int_equal(look(&w, w.pid, 1).referenced, 2);
+	end(&w);
+}
+
 static void locked_is_the_pss_of_locked_areas(void **state)
 {
 	struct ksmsim_smaps s;
@@ -174,6 +197,7 @@ static void zero_pages_count_nowhere_and_ksm_pages_beside(void **state)
 	good(ksmsim_ksmd_batch(w.sim, 6, NULL));
 	s = look(&w, w.pid, 1);
 	assert_true(s.anonymous == 2 && s.ksm == 2 && s.shared_dirty == 2 && !s.shared_clean);
+	assert_int_equal(s.referenced, 2);
 	assert_int_equal(s.pss, PAGE);
 	end(&w);
 }
@@ -232,6 +256,7 @@ static void areas_of_files_are_left_out(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(pages_are_told_by_who_else_maps_them),
 	cmocka_unit_test(lazily_freed_pages_are_clean),
+	cmocka_unit_test(entries_or_marks_make_pages_referenced),
 	cmocka_unit_test(locked_is_the_pss_of_locked_areas),
 	cmocka_unit_test(zero_pages_count_nowhere_and_ksm_pages_beside),
 	cmocka_unit_test(swapped_pages_are_counted_and_guard_pages_are_not),
