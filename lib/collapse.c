@@ -17,8 +17,10 @@
  *
  * Models: mm/khugepaged.c:collapse_huge_page(), __collapse_huge_page_copy(),
  * madvise_collapse().
- * Differs: no userfaultfd, no NUMA distance limit, no pages of files, no memory errors. Blocks
- * without a table of PMD entries are passed together, with one event.
+ * Differs: no userfaultfd, no NUMA distance limit, no memory errors. Blocks without a table of
+ * PMD entries are passed together, with one event. Files and shared memory have contents, but no
+ * page cache and no folios: MADV_COLLAPSE of them is -EINVAL, and counted as not modelled. The
+ * kernel makes THPs of shared memory in which a page of the block was ever touched, by anybody.
  */
 #include "collapse.h"
 
@@ -418,6 +420,8 @@ long ks_madvise_collapse(void *khugepaged, struct ks_mm *mm, uint64_t start, uin
 	enum ks_scan_result result;
 	long ret = 0;
 
+	if (ks_vma_at(mm, start)->file)
+		ks_count(sys->env, KSMSIM_COUNT_file_collapses, 1);
 	if (!allowed_orders(sys, mm, ks_vma_at(mm, start), false))
 		return -EINVAL;
 	ks_lru_drain(sys->env, &sys->frames);

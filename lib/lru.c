@@ -500,5 +500,5 @@ bool ks_lru_check(const struct ks_frames *frames, uint64_t waiting)
 	       check_held(frames, &frames->lazyfree, &nr) &&
 	       check_held(frames, &frames->activate, &nr) &&
 	       check_held(frames, &frames->deactivate, &nr) && nr == waiting &&
-	       check_counts(frames);
+	       check_counts(frames) && ks_lru_check_marks(frames);
 }

@@ -52,6 +52,7 @@ void ks_lru_accessed(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
 /* The frame has got KS_FRAME_KSM, and so was accessed. */
 void ks_lru_became_ksm(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
 void ks_lru_forget_marks(struct ks_frames *frames, ks_pfn pfn);
+bool ks_lru_check_marks(const struct ks_frames *frames);
 /* lru.c: a page on a list becomes active once the batch is drained, a large folio at once.
  * Models: folio_activate(). */
 void ks_lru_activate(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
@@ -81,7 +82,7 @@ void ks_lru_drain_local(struct ks_env *env, struct ks_frames *frames);
 void ks_lru_drain_mlock(struct ks_env *env, struct ks_frames *frames);
 
 /* What the batches hold is held, and no other of the @waiting frames that have KS_FRAME_LRU_BATCH;
- * no count is left of a page that is evictable or free. */
+ * no count is left of a page that is evictable or free, and no mark of one that is free. */
 bool ks_lru_check(const struct ks_frames *frames, uint64_t waiting);
 
 #endif

@@ -125,3 +125,20 @@ void ks_lru_became_ksm(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 	ks_lru_set_marks(env, frames, pfn, before);
 	ks_lru_accessed(env, frames, pfn);
 }
+
+/* Every word is of single frames that are in use. */
+bool ks_lru_check_marks(const struct ks_frames *frames)
+{
+	for (uint32_t i = 0; i < frames->marks.capacity; i++) {
+		const uint64_t *slot = frames->marks.slots + 2 * (size_t)i;
+
+		for (unsigned nr = 0; slot[0] && nr < PER_WORD; nr++) {
+			const ks_pfn pfn = (ks_pfn)((slot[0] - 1) * PER_WORD + nr);
+
+			if (slot[1] >> shift_of(pfn) & 3 &&
+			    (!ks_frame_live(frames, pfn) || ks_pfn_is_large(frames, pfn)))
+				return false;
+		}
+	}
+	return true;
+}

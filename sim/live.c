@@ -374,7 +374,8 @@ static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 {
 	static const enum ksmsim_counter counters[] = {
 		KSMSIM_COUNT_walk_entries, KSMSIM_COUNT_unmerge_entries, KSMSIM_COUNT_stale_links,
-		KSMSIM_COUNT_nr_anon_frames, KSMSIM_COUNT_ksmd_cpu_ns, KSMSIM_COUNT_host_bytes,
+		KSMSIM_COUNT_file_collapses, KSMSIM_COUNT_nr_anon_frames, KSMSIM_COUNT_ksmd_cpu_ns,
+		KSMSIM_COUNT_host_bytes,
 		/* of the whole machine */
 		KSMSIM_COUNT_pgfault, KSMSIM_COUNT_pgreuse,
 		/* a level that others raise as well */
