@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend.h"
@@ -267,6 +268,15 @@ static bool is_disturbed(const struct command *c, const struct sim_lockstep *l)
 	       (c->lockstep.side[1].backend == sim_live_new && sim_lockstep_doubts(l));
 }
 
+/* Whoever disturbed the run is given more time each time to be done. */
+static void let_pass(const struct sim_lockstep *l, unsigned tries)
+{
+	const struct timespec pause = { .tv_sec = (time_t)tries };
+
+	if (l->status == SIM_LIVE_EDISTURBED)
+		nanosleep(&pause, NULL);
+}
+
 static int verify_file(struct command *c, const char *path)
 {
 	struct sim_lockstep_options o = c->lockstep;
@@ -285,6 +295,7 @@ static int verify_file(struct command *c, const char *path)
 			o.undrained = true;
 		else if (!is_disturbed(c, &l) || ++tries == DISTURBED_MAX)
 			break;
+		let_pass(&l, tries);
 		sim_lockstep_free(&l);
 		rewind(in);
 	}
@@ -374,6 +385,7 @@ static int run_seed(struct command *c, const json_t *operations, const char *nam
 		status = sim_lockstep_list(l, &lenient, operations, name);
 		if (!is_disturbed(c, l) || ++tries == DISTURBED_MAX)
 			return status;
+		let_pass(l, tries);
 		sim_lockstep_free(l);
 	}
 }
