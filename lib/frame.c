@@ -357,9 +357,10 @@ uint64_t ks_frames_memory(const struct ks_frames *frames)
 {
 	const uint64_t waiting = (uint64_t)frames->mlock.max + frames->lazyfree.max +
 				 frames->activate.max + frames->deactivate.max;
-	uint64_t bytes =
-		((uint64_t)frames->extra.capacity + frames->marks.capacity) * 2 * sizeof(uint64_t) +
-		frames->lru_more_max * sizeof(*frames->lru_more) + waiting * sizeof(uint64_t);
+	const uint64_t slots = (uint64_t)frames->extra.capacity + frames->marks.capacity +
+			       frames->mlock_counts.capacity;
+	uint64_t bytes = slots * 2 * sizeof(uint64_t) + waiting * sizeof(uint64_t) +
+			 frames->lru_more_max * sizeof(*frames->lru_more);
 
 	bytes += ks_pool_bytes(&frames->block_frames) + ks_pool_bytes(&frames->block_parts) +
 		 ks_pool_bytes(&frames->folios);
