@@ -57,22 +57,26 @@ static long advised_flags(const struct ks_part *p, const struct ks_vma *vma, uin
 	}
 }
 
+/* khugepaged is asked first, and about the whole VMA, of which only a part may be advised.
+ * Models: mm/khugepaged.c:hugepage_madvise(). */
 static long advise_flags(const struct ks_part *p)
 {
 	const struct ks_mm_hooks *hooks = &p->sys->hooks;
-	const struct ks_vma *vma = ks_vma_at(p->mm, p->start);
-	uint32_t flags = vma->flags;
+	struct ks_vma vma = *ks_vma_at(p->mm, p->start);
+	uint32_t flags = vma.flags;
 	long ret = 0;
 
 	if (p->advice != KSMSIM_MADV_MERGEABLE && p->advice != KSMSIM_MADV_UNMERGEABLE)
-		ret = advised_flags(p, vma, &flags);
+		ret = advised_flags(p, &vma, &flags);
 	else if (hooks->madvise)
-		ret = hooks->madvise(hooks->self, p->mm, vma, p->start, p->end,
+		ret = hooks->madvise(hooks->self, p->mm, &vma, p->start, p->end,
 				     p->advice == KSMSIM_MADV_MERGEABLE, &flags);
-	if (!ret)
-		ret = ks_vma_set_flags(p->sys, p->mm, p->start, p->end, flags);
-	if (!ret && p->advice == KSMSIM_MADV_HUGEPAGE && hooks->khugepaged_enter)
-		hooks->khugepaged_enter(hooks->khugepaged, p->mm, ks_vma_at(p->mm, p->start));
+	if (ret)
+		return ret == -ENOMEM ? -EAGAIN : ret;
+	vma.flags = flags;
+	if (p->advice == KSMSIM_MADV_HUGEPAGE && hooks->khugepaged_enter)
+		hooks->khugepaged_enter(hooks->khugepaged, p->mm, &vma);
+	ret = ks_vma_set_flags(p->sys, p->mm, p->start, p->end, flags);
 	return ret == -ENOMEM ? -EAGAIN : ret;
 }
 
