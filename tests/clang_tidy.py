@@ -39,7 +39,7 @@ def flags(command):
 def key_of(entry, build, common):
     """None: the file cannot even be read."""
     told = flags(entry["command"])
-    read = subprocess.run([COMPILER, *told, "-D__clang_analyzer__", "-E", "-CC", "-dD"],
+    read = subprocess.run([COMPILER, *told, "-w", "-D__clang_analyzer__", "-E", "-CC", "-dD"],
                           cwd=entry["directory"], capture_output=True)
     if read.returncode:
         return None

@@ -4,8 +4,6 @@
  */
 #include "ksmworld.h"
 
-#define BLOCK 512u
-
 struct row {
 	const char *profile;
 	int64_t value;
