@@ -241,6 +241,13 @@ static bool visit_vmas(struct visit *v, struct ks_mm *mm)
 	return true;
 }
 
+/* May the process have no THPs at all? Before 6.9 it is asked for each of its areas only. */
+static bool is_passed_over(const struct ks_khugepaged *khugepaged, const struct ks_mm *mm)
+{
+	return mm->thp_disable == KSMSIM_THP_DISABLE_ALL &&
+	       khugepaged->sys->env->feature[KS_FEAT_khugepaged_skips_disabled];
+}
+
 /* The cursor's mm is done with. */
 static void pass_on(struct ks_khugepaged *khugepaged)
 {
@@ -269,7 +276,7 @@ static enum ks_scan_result visit_mm(struct ks_khugepaged *khugepaged, uint64_t b
 		khugepaged->vpn = 0;
 	}
 	mm = slot_at(khugepaged, khugepaged->cursor)->mm;
-	if (!mm || mm->thp_disable == KSMSIM_THP_DISABLE_ALL || visit_vmas(&v, mm))
+	if (!mm || is_passed_over(khugepaged, mm) || visit_vmas(&v, mm))
 		pass_on(khugepaged);
 	khugepaged->progress = v.progress;
 	return v.result;
