@@ -270,7 +270,7 @@ static void page_out(const struct ks_part *p, uint64_t vpn)
 	if (ks_page_lazyfree(&sys->frames, pfn)) {
 		if (ks_discard_lazyfree(sys, ks_vma_at(p->mm, vpn), vpn, pfn))
 			return;
-	} else if (folio && !folio->gets && split_folio(p, pfn)) {
+	} else if (folio && !folio->gets && ks_swap_split(sys, pfn)) {
 		put_back_parts(p, vpn, pages);
 		return;
 	}

@@ -376,6 +376,8 @@ bool ks_discard_lazyfree(struct ks_system *sys, const struct ks_vma *vma, uint64
 
 /* Reclaim one frame: unmap it everywhere, leaving swap entries. Mappings removed. */
 uint64_t ks_swap_out(struct ks_system *sys, ks_pfn pfn, bool keep_cached);
+/* Splits the large folio of @pfn, which shall go out, and counts that; false: it cannot be. */
+bool ks_swap_split(struct ks_system *sys, ks_pfn pfn);
 void ks_swap_put(struct ks_system *sys, uint32_t slot); /* an entry goes */
 void ks_swap_dup(struct ks_system *sys, uint32_t slot); /* fork copies an entry */
 static inline struct ks_swap_slot *ks_swap_slot(const struct ks_system *sys, uint32_t slot)

@@ -171,16 +171,39 @@ static void write_out(struct ks_system *sys, ks_pfn pfn)
 		cache_remove(sys, pfn);
 }
 
-/* Differs: the kernel can swap a large folio out as a whole. */
-static bool split_large(struct ks_system *sys, ks_pfn pfn)
+/* A folio that is partially mapped, before 6.12 one without a PMD mapping, is split first of all: that
+ * is no fallback. */
+static bool is_fallback(const struct ks_env *env, const struct ks_folio *folio)
 {
+	return env->feature[KS_FEAT_mthp] ? !ks_folio_test(folio, KS_FOLIO_PARTIAL)
+					  : folio->entire > 0;
+}
+
+/* Models: mm/vmscan.c:shrink_folio_list() where the swap area has no room for all of a folio.
+ * Differs: it never has any, and a large folio never goes out as a whole. */
+bool ks_swap_split(struct ks_system *sys, ks_pfn pfn)
+{
+	const struct ks_folio *folio = ks_folio_of(&sys->frames, pfn);
+	const bool fallback = is_fallback(sys->env, folio);
+	const unsigned order = folio->order;
 	bool done;
 
 	ks_folio_get(sys->env, &sys->frames, pfn, 1);
 	done = !ks_split_folio(sys, pfn, 0, true, KSMSIM_SPLIT_RECLAIM);
-	done = done && ks_frame_maps(ks_frame(&sys->frames, pfn));
 	ks_folio_put(sys->env, &sys->frames, pfn, 1);
-	return done;
+	if (!done || !fallback)
+		return done;
+	if (order == sys->frames.pmd_order)
+		ks_count(sys->env, KSMSIM_COUNT_thp_swpout_fallback, 1);
+	ks_mthp(sys->env, KSMSIM_MTHP_swpout_fallback, order, 1);
+	return true;
+}
+
+/* Is it a small page now that somebody maps? */
+static bool split_large(struct ks_system *sys, ks_pfn pfn)
+{
+	return ks_swap_split(sys, pfn) && ks_frame_live(&sys->frames, pfn) &&
+	       ks_frame_maps(ks_frame(&sys->frames, pfn));
 }
 
 /**

@@ -11,7 +11,8 @@
  *
  * Models: mm/huge_memory.c:anon_enabled_store(), DEFINE_MTHP_STAT_ATTR,
  * hpage_pmd_size_show().
- * Differs: no shmem_enabled, no statistics of swap and shmem, and so no hugepages-8kB.
+ * Differs: no shmem_enabled, no statistics of shmem, and so no hugepages-8kB; none of what goes to
+ * swap or comes from there as a whole, which nothing does here.
  */
 #include "sysfs.h"
 
