@@ -27,7 +27,8 @@ struct look {
 
 /* ---- events ---- */
 
-static const char *status_of(enum ks_scan_result result)
+/* Newer kernels have one word for a block without a page table. */
+static const char *status_of(const struct ks_collapse *c, enum ks_scan_result result)
 {
 	static const char *const names[] = {
 		[KS_SCAN_SUCCEED] = "succeeded",
@@ -54,6 +55,9 @@ static const char *status_of(enum ks_scan_result result)
 		[KS_SCAN_PTE_MAPPED_HUGEPAGE] = "pte_mapped_hugepage",
 	};
 
+	if ((result == KS_SCAN_PMD_NULL || result == KS_SCAN_PMD_NONE) &&
+	    !ks_collapse_has(c, KS_FEAT_collapse_stops_on_pmd_none))
+		return "no_pte_table";
 	return names[result];
 }
 
@@ -64,7 +68,7 @@ void ks_collapse_trace(const struct ks_collapse *c, enum ksmsim_trace which,
 		.trace = which,
 		.mm = c->mm->id,
 		.pfn = seen->pfn ? seen->pfn : UINT64_MAX,
-		.status = status_of(result),
+		.status = status_of(c, result),
 		.isolated = result == KS_SCAN_SUCCEED,
 		.ret = result == KS_SCAN_SUCCEED,
 		.khugepaged = c->khugepaged,

@@ -668,6 +668,30 @@ static void each_step_is_an_event(void **state)
 	stop();
 }
 
+static void a_block_without_a_table_is_told_by_the_kernels_word(void **state)
+{
+	static const struct {
+		enum ks_profile profile;
+		const char *status;
+	} kernels[] = { { KS_PROFILE_V6_1, "pmd_none" },
+			{ KS_PROFILE_V6_18, "pmd_none" },
+			{ KS_PROFILE_V7_3, "no_pte_table" } };
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		struct heard heard = { .nr = 0 };
+
+		start(kernels[i].profile, 2);
+		mmworld_fill(w, mm, BLOCK, 1);
+		w->env.listener = hear;
+		w->env.listener_self = &heard;
+		assert_int_equal(collapse(0, BLOCK), -EINVAL);
+		assert_int_equal(heard.nr, 1);
+		assert_string_equal(heard.event[0].status, kernels[i].status);
+		stop();
+	}
+}
+
 /* The first block fails at the second mapping of its KSM page, which goes back by way of the batch; the
  * second block maps it, too. In the third one a page is held. */
 static void a_page_that_waits_is_told_from_one_that_is_held(void **state)
@@ -736,6 +760,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(without_memory_it_ends),
 	cmocka_unit_test(each_vma_has_its_own_range),
 	cmocka_unit_test(each_step_is_an_event),
+	cmocka_unit_test(a_block_without_a_table_is_told_by_the_kernels_word),
 	cmocka_unit_test(a_page_that_waits_is_told_from_one_that_is_held),
 };
 
