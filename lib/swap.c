@@ -202,8 +202,7 @@ bool ks_swap_split(struct ks_system *sys, ks_pfn pfn)
 /* Is it a small page now that somebody maps? */
 static bool split_large(struct ks_system *sys, ks_pfn pfn)
 {
-	return ks_swap_split(sys, pfn) && ks_frame_live(&sys->frames, pfn) &&
-	       ks_frame_maps(ks_frame(&sys->frames, pfn));
+	return ks_swap_split(sys, pfn) && ks_frame_maps(ks_frame(&sys->frames, pfn));
 }
 
 /**
