@@ -252,6 +252,30 @@ static void a_map_has_a_character_for_each_page(void **state)
 	      "               1  .  nothing\n");
 }
 
+static void what_a_map_seldom_has_is_told_apart(void **state)
+{
+	(void)state;
+	draws("thp hugepages-64kB/enabled always\nproc A\nmmap A m 16\ntouch A m+3\n"
+	      "mmap A s 3\nthp hugepages-64kB/enabled never\nfill A s byte:1\ndrain\n"
+	      "swapout A s+1\nmap A m\nmap A s\n",
+	      "A.m: 16 pages from 0x10000000000, a character for each page\n"
+	      "               0  mmmmmmmmmmmmmmmm\n"
+	      "              16  m  folio of 4 pages or more, but no THP\n"
+	      "A.s: 3 pages from 0x10000400000, a character for each page\n"
+	      "               0  asa\n"
+	      "               2  a  anonymous page of its own\n"
+	      "               1  s  in swap\n");
+	draws("ksm use_zero_pages 1\nproc A\nmmap A z 2\nfill A z zero\nmadvise A z MERGEABLE\n"
+	      "scan 2\nmmap A f 2 file=byte:1\nread A f+1\nmap A z\nmap A f\n",
+	      "A.z: 2 pages from 0x10000000000, a character for each page\n"
+	      "               0  ZZ\n"
+	      "               2  Z  zero page that KSM placed\n"
+	      "A.f: 2 pages from 0x10000400000, a character for each page\n"
+	      "               0  .f\n"
+	      "               1  f  page of a file\n"
+	      "               1  .  nothing\n");
+}
+
 static void equal_lines_are_drawn_once(void **state)
 {
 	(void)state;
@@ -306,6 +330,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(observations_tell_what_is_not_0),
 	cmocka_unit_test(observations_mark_bits_that_the_state_does_not_tell),
 	cmocka_unit_test(a_map_has_a_character_for_each_page),
+	cmocka_unit_test(what_a_map_seldom_has_is_told_apart),
 	cmocka_unit_test(equal_lines_are_drawn_once),
 	cmocka_unit_test(a_long_map_has_a_character_for_each_block),
 	cmocka_unit_test(a_map_is_no_observation_of_its_own),
