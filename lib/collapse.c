@@ -266,23 +266,27 @@ static bool depends_on_size(enum ks_scan_result result)
  * collapse_parts() - the largest sizes that fit, from the start of the block on
  *
  * The sizes at a place are those of its alignment. Models: mm/khugepaged.c:mthp_collapse().
- * Returns: KS_SCAN_SUCCEED if any part was collapsed, else why the last one was not.
+ * Returns: KS_SCAN_SUCCEED if any part was collapsed, else that there was no memory for one, else why
+ * the last one was not.
  */
 static enum ks_scan_result collapse_parts(struct ks_collapse *c)
 {
 	enum ks_scan_result last = KS_SCAN_FAIL;
 	unsigned first = 0, order = ks_collapse_pmd_order(c);
-	bool any = false;
+	bool any = false, no_memory = false;
 
 	while (first < ks_pmd_pages(c->sys)) {
 		bool smaller = true;
 
 		if (is_worth_it(c, first, order)) {
-			last = collapse_part(c, first, order);
-			any |= last == KS_SCAN_SUCCEED;
-			smaller = depends_on_size(last);
-			if (!smaller && last != KS_SCAN_SUCCEED &&
-			    last != KS_SCAN_PTE_MAPPED_HUGEPAGE)
+			const enum ks_scan_result result = collapse_part(c, first, order);
+
+			any |= result == KS_SCAN_SUCCEED;
+			no_memory |= result == KS_SCAN_ALLOC_HUGE_PAGE_FAIL;
+			smaller = depends_on_size(result);
+			if (result != KS_SCAN_SUCCEED && result != KS_SCAN_PTE_MAPPED_HUGEPAGE)
+				last = result;
+			if (!smaller && last == result)
 				break;
 		}
 		if (smaller && c->orders & ((UINT32_C(1) << order) - 1)) {
@@ -292,7 +296,9 @@ static enum ks_scan_result collapse_parts(struct ks_collapse *c)
 		first += 1u << order;
 		order = (unsigned)__builtin_ctz(first);
 	}
-	return any ? KS_SCAN_SUCCEED : last;
+	if (any)
+		return KS_SCAN_SUCCEED;
+	return no_memory ? KS_SCAN_ALLOC_HUGE_PAGE_FAIL : last;
 }
 
 /* ---- a block ---- */
