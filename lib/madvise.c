@@ -106,9 +106,16 @@ static void reclaim_tables(const struct ks_part *p)
 
 static long advise_dontneed(const struct ks_part *p)
 {
-	if (ks_vma_at(p->mm, p->start)->flags & KS_VM_LOCKED)
+	const bool locked = ks_vma_at(p->mm, p->start)->flags & KS_VM_LOCKED;
+
+	if (locked && p->advice == KSMSIM_MADV_DONTNEED)
 		return -EINVAL;
 	ks_lru_drain_for_unmap(p->sys);
+	if (locked) {
+		ks_split_pmd_at(p->sys, p->mm, p->start);
+		ks_split_pmd_at(p->sys, p->mm, p->end);
+		ks_munlock_unmapped(p->sys, p->mm, p->start, p->end);
+	}
 	ks_zap(p->sys, p->mm, p->start, p->end);
 	if (p->sys->env->feature[KS_FEAT_pt_reclaim])
 		reclaim_tables(p);
@@ -179,6 +186,7 @@ static long advise_part(const struct ks_part *p)
 {
 	switch (p->advice) {
 	case KSMSIM_MADV_DONTNEED:
+	case KSMSIM_MADV_DONTNEED_LOCKED:
 		return advise_dontneed(p);
 	case KSMSIM_MADV_FREE:
 		return ks_advise_free(p);
