@@ -67,6 +67,12 @@ static const struct row {
 	  "thp enabled always\nmadvise A r HUGEPAGE\nrun 1s\n",
 	  "thp_scan_exceed_none_pte=6 khugepaged_full_scans=1",
 	  "thp_scan_exceed_none_pte=2 khugepaged_full_scans=0" },
+	/* an area for each page of the budget */
+	{ "khugepaged_skips_disabled", "",
+	  "thp khugepaged/pages_to_scan 3\nproc A\nmmap A r 512\nmmap A a 1\nmmap A b 1\n"
+	  "touch A r+0\nmadvise A r HUGEPAGE\nthpdisable A all\n"
+	  "proc B\nmmap B r 512\ntouch B r\nmadvise B r HUGEPAGE\nrun 1ms\n",
+	  "B.anon_huge=1", "B.anon_huge=0" },
 };
 
 /* Ends the run with a message if it fails. */
