@@ -21,6 +21,7 @@
  * PMD entries are passed together, with one event. Files and shared memory have contents, but no
  * page cache and no folios: MADV_COLLAPSE of them is -EINVAL, and counted as not modelled. The
  * kernel makes THPs of shared memory in which a page of the block was ever touched, by anybody.
+ * The pages that were copied do not wait in the LRU add batch for their end.
  */
 #include "collapse.h"
 
