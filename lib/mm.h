@@ -343,7 +343,7 @@ static inline bool ks_leaf_is_thp(const struct ks_leaf *leaf)
  * (feature split_zero_remap, policy zero_remap); pages that nobody maps are freed.
  *
  * Models: mm/huge_memory.c:__folio_split(). Counted as thp_split_page(_failed), mTHP split(_failed).
- * Returns: 0, -EINVAL (order), -EBUSY (nobody maps it), -EAGAIN (references): then nothing changed.
+ * Returns: 0, -EINVAL (order), -EAGAIN (references): then nothing changed.
  */
 long ks_split_folio(struct ks_system *sys, ks_pfn at, unsigned order, bool uniform,
 		    enum ksmsim_split_why why);

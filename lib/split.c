@@ -221,8 +221,6 @@ long ks_split_folio(struct ks_system *sys, ks_pfn at, unsigned order, bool unifo
 		return sys->env->feature[KS_FEAT_split_counts_refusals]
 			       ? fail(sys, folio.order, -EINVAL)
 			       : -EINVAL;
-	if (!folio.maps)
-		return fail(sys, folio.order, -EBUSY);
 	if (folio.gets != 1)
 		return fail(sys, folio.order, -EAGAIN);
 	ks_rmap_folio(sys, &folio, unmap_place, &s);
