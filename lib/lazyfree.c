@@ -4,8 +4,9 @@
  * They wait on the list of file pages, and need no swap device. A process has none of
  * its own besides, so all of them have their turn before reclaim gives up:
  *
- *   look	accessed marks go, and what was used has one more turn; what a locked VMA
- *		maps as a whole is found to be locked
+ *   look	accessed marks go, and what was used has one more turn, soon or, if it was
+ *		used by two, after the next try of the shrinkers; what a locked VMA maps
+ *		as a whole is found to be locked
  *   unmap	VMA by VMA in the order of the reverse map, a PMD entry split first
  *   stop	at an entry that was written since, which makes the page an ordinary one
  *		again, at a locked VMA, or if somebody holds the page
@@ -36,6 +37,7 @@ struct reclaim {
 	struct ks_system *sys;
 	ks_pfn head;
 	uint32_t pages;
+	unsigned used; /* VMAs with an accessed mark */
 	bool kept;
 };
 
@@ -121,14 +123,16 @@ static struct ks_leaf *pmd_of(const struct reclaim *r, const struct ks_mm *mm, u
 	return leaf && leaf->pmd.pfn == r->head ? leaf : NULL;
 }
 
-static void make_old(const struct reclaim *r, struct ks_mm *mm, uint64_t vpn)
+/* Was it young? */
+static bool make_old(const struct reclaim *r, struct ks_mm *mm, uint64_t vpn)
 {
 	struct ks_pte pte = ks_pte_get(&r->sys->tables, &mm->pt, vpn);
 
 	if (!maps(r, pte) || !(pte.bits & KS_PTE(YOUNG)))
-		return;
+		return false;
 	pte.bits &= ~(KS_PTE(YOUNG) | KS_PTE(WATCHED));
 	ks_pte_set(r->sys->env, &r->sys->tables, &mm->pt, vpn, pte);
+	return true;
 }
 
 static bool maps_all(const struct reclaim *r, const struct ks_mm *mm, uint64_t start, uint64_t end)
@@ -144,6 +148,7 @@ static void look(void *self, struct ks_mm *mm, uint64_t vpn, uint64_t start, uin
 {
 	struct reclaim *r = self;
 	struct ks_leaf *leaf = pmd_of(r, mm, start);
+	bool young = false;
 
 	(void)vpn;
 	if (r->kept)
@@ -154,10 +159,12 @@ static void look(void *self, struct ks_mm *mm, uint64_t vpn, uint64_t start, uin
 			ks_lru_mlock(r->sys->env, &r->sys->frames, r->head);
 	} else if (leaf && leaf->pmd.bits & KS_PTE(YOUNG)) {
 		ks_pmd_change(&r->sys->tables, &mm->pt, leaf, leaf->pmd.bits & ~KS_PTE(YOUNG));
+		young = true;
 	} else if (!leaf) {
 		for (uint64_t at = start; at < end; at++)
-			make_old(r, mm, at);
+			young |= make_old(r, mm, at);
 	}
+	r->used += young;
 }
 
 static void look_at_ksm(void *self, struct ks_mm *mm, uint64_t vpn, struct ks_pte pte)
@@ -298,8 +305,20 @@ static void unmap_ksm(void *self, struct ks_mm *mm, uint64_t vpn, struct ks_pte 
 
 /* ---- reclaim ---- */
 
-/* @forced: whoever asks for it does not look who used the page. Returns: is it gone? */
-static bool reclaim(struct ks_system *sys, const struct candidate *one, bool forced)
+enum how {
+	TRY,   /* used by two, or marked and used by one: it becomes active and has to wait */
+	AGAIN, /* nothing waits any more */
+	FORCED /* whoever asks for it does not look who used the page */
+};
+
+/* Models: folio_check_references(). */
+static bool becomes_active(const struct ks_frames *frames, const struct reclaim *r)
+{
+	return r->used > 1 || (r->used && ks_lru_marks(frames, r->head) & KS_LRU_REFERENCED);
+}
+
+/* *@waits: it became active. Returns: is it gone? */
+static bool reclaim(struct ks_system *sys, const struct candidate *one, enum how how, bool *waits)
 {
 	const struct ks_folio *large = ks_folio_of(&sys->frames, one->head);
 	const struct ks_folio folio = { .head = one->head,
@@ -309,13 +328,17 @@ static bool reclaim(struct ks_system *sys, const struct candidate *one, bool for
 	struct reclaim r = { .sys = sys, .head = one->head, .pages = ks_folio_pages(&folio) };
 
 	if (ks_frame_test(ks_frame(&sys->frames, one->head), KS_FRAME_KSM)) {
-		if (!forced)
+		if (how != FORCED)
 			ks_rmap_walk(sys, one->head, look_at_ksm, &r);
 		ks_rmap_walk(sys, one->head, unmap_ksm, &r);
 		return !r.kept;
 	}
-	if (!forced)
+	if (how != FORCED)
 		ks_rmap_folio(sys, &folio, look, &r);
+	if (how == TRY && becomes_active(&sys->frames, &r)) {
+		*waits = true;
+		return false;
+	}
 	ks_rmap_folio(sys, &folio, unmap, &r);
 	return !r.kept;
 }
@@ -324,20 +347,22 @@ bool ks_discard_lazyfree(struct ks_system *sys, const struct ks_vma *vma, uint64
 {
 	const struct candidate one = candidate_at(sys, vma, vpn, pfn);
 
-	return reclaim(sys, &one, true);
+	return reclaim(sys, &one, FORCED, NULL);
 }
 
-void ks_reclaim_lazyfree(struct ks_system *sys)
+bool ks_reclaim_lazyfree(struct ks_system *sys, bool again)
 {
 	struct candidates all = { .nr = 0 };
+	bool waits = false;
 
 	for (uint32_t i = 0; i < sys->nr_mms; i++) {
 		if (sys->mms[i]->pt.root)
 			look_through(sys, sys->mms[i], &all);
 	}
 	for (uint32_t i = 0; i < all.nr; i++)
-		(void)reclaim(sys, &all.list[i], false);
+		(void)reclaim(sys, &all.list[i], again ? AGAIN : TRY, &waits);
 	ks_lru_drain(sys->env, &sys->frames);
 	ks_map_destroy(sys->env, &all.seen);
 	ks_free(sys->env, all.list);
+	return waits;
 }

@@ -367,8 +367,9 @@ void ks_rmap_walk(struct ks_system *sys, ks_pfn pfn,
 /* ---- lazyfree.c ---- */
 
 /* Every page that MADV_FREE let go, and that nobody locks, holds or wrote since, leaves every
- * process: what reclaim does without a swap device, if it goes on for long. */
-void ks_reclaim_lazyfree(struct ks_system *sys);
+ * process: what reclaim does without a swap device, if it goes on for long. true: some were used so
+ * much that they go only when it is done @again, after the shrinkers. */
+bool ks_reclaim_lazyfree(struct ks_system *sys, bool again);
 /* The same of the one folio that @vma maps at @vpn, whoever used it. false: it stays. */
 bool ks_discard_lazyfree(struct ks_system *sys, const struct ks_vma *vma, uint64_t vpn, ks_pfn pfn);
 

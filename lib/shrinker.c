@@ -157,12 +157,15 @@ uint64_t ks_shrink_force_empty(struct ks_system *sys)
 {
 	const unsigned rounds = TRIES * (sys->env->feature[KS_FEAT_reclaim_walks_twice] ? 2 : 1);
 	uint64_t split_up = 0;
+	bool waits;
 
 	ks_lru_drain(sys->env, &sys->frames);
-	ks_reclaim_lazyfree(sys);
+	waits = ks_reclaim_lazyfree(sys, false);
 	for (unsigned round = 0; round < rounds; round++) {
 		for (unsigned priority = DEF_PRIORITY + 1; priority--;)
 			split_up += shrink_slab(sys, priority);
+		if (waits)
+			waits = ks_reclaim_lazyfree(sys, true);
 	}
 	return split_up;
 }
