@@ -164,21 +164,30 @@ const struct live_page *live_page_find(const struct live_process *process, uint6
 	return live_page_in(&process->pages, vaddr);
 }
 
+/* The line "START-END PERMS OFFSET DEVICE INODE [PATH]" of an area: what follows END; NULL: another line. */
+static const char *area_of(const char *line, struct live_range *range)
+{
+	char *text;
+	const unsigned long start = strtoul(line, &text, 16);
+	const unsigned long end = *text == '-' ? strtoul(text + 1, &text, 16) : 0;
+
+	if (end <= start || *text != ' ')
+		return NULL;
+	*range = (struct live_range){ start, end };
+	return text;
+}
+
 int live_ranges_read(struct live *live, struct live_process *process)
 {
 	const int fd = openat(process->proc, "smaps", O_RDONLY | O_CLOEXEC);
 	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
 	struct live_range range = { 0, 0 };
-	unsigned long start, end;
-	char line[512], *text;
+	char line[512];
 	int error = 0;
 
 	process->nr_ranges = 0;
 	while (!error && file && fgets(line, sizeof(line), file)) {
-		start = strtoul(line, &text, 16);
-		end = *text == '-' ? strtoul(text + 1, &text, 16) : 0;
-		if (end > start && *text == ' ')
-			range = (struct live_range){ start, end };
+		area_of(line, &range);
 		if (strncmp(line, "VmFlags:", 8) || !strstr(line, " mg"))
 			continue;
 		if (sim_grow(live->mem, &process->ranges, &process->ranges_capacity,
@@ -391,15 +400,21 @@ int live_process_get(struct live *live, uint32_t process, struct ksmsim_process 
 	return 0;
 }
 
-/* The line "START-END PERMS OFFSET DEVICE INODE [PATH]" of an area; others leave *ours as it is. */
+/* The first line of an area; others leave *ours as it is. */
 static void take_area(const char *line, bool *ours)
 {
-	unsigned long start, end, inode;
+	struct live_range range;
+	const char *text = area_of(line, &range);
 
-	if (sscanf(line, "%lx-%lx %*s %*s %*s %lu", &start, &end, &inode) != 3)
+	if (!text)
 		return;
-	*ours = !inode && (start < LIVE_ARENA ||
-			   (start >= LIVE_ARENA + LIVE_ARENA_SIZE && start < LIVE_USER_END));
+	for (int word = 0; word < 3; word++) {
+		text += strspn(text, " ");
+		text += strcspn(text, " ");
+	}
+	*ours = !strtoul(text, NULL, 10) &&
+		(range.start < LIVE_ARENA ||
+		 (range.start >= LIVE_ARENA + LIVE_ARENA_SIZE && range.start < LIVE_USER_END));
 }
 
 /* A line "Pss:  4 kB". */
