@@ -283,6 +283,7 @@ static bool may_change_own(const struct chaos_op *op)
 	switch (op->kind) {
 	case CHAOS_MADVISE:
 		return op->flags == KSMSIM_MADV_DONTNEED || op->flags == KSMSIM_MADV_FREE ||
+		       op->flags == KSMSIM_MADV_DONTNEED_LOCKED ||
 		       op->flags == KSMSIM_MADV_GUARD_INSTALL;
 	case CHAOS_EXEC:
 	case CHAOS_MMAP:
