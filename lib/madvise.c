@@ -140,6 +140,7 @@ static long guard_install(const struct ks_part *p)
 	if (!may_guard(p, vma, KS_VM_LOCKED))
 		return -EINVAL;
 	ks_vma_prepare_anon(sys, p->mm, vma);
+	vma->guarded = true;
 	ks_zap(sys, p->mm, p->start, p->end);
 	for (uint64_t vpn = p->start; vpn < p->end; vpn++)
 		ks_pte_set(sys->env, &sys->tables, &p->mm->pt, vpn,

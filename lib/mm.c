@@ -273,6 +273,12 @@ static void fork_anon_vma(struct ks_system *sys, struct ks_vma *vma)
 	}
 }
 
+/* Models: mm/memory.c:vma_needs_copy(), VM_WIPEONFORK of dup_mmap(). */
+static bool needs_copy(const struct ks_vma *vma)
+{
+	return vma->anon_vma || (vma->guarded && !(vma->flags & KS_VM_WIPEONFORK));
+}
+
 static long copy_vmas(struct ks_system *sys, struct ks_mm *parent, struct ks_mm *child)
 {
 	child->vmas = ks_alloc(sys->env, (parent->nr_vmas + 1) * sizeof(*child->vmas));
@@ -288,7 +294,7 @@ static long copy_vmas(struct ks_system *sys, struct ks_mm *parent, struct ks_mm 
 		vma->flags &= ~(uint32_t)KS_VM_LOCKED;
 		fork_anon_vma(sys, vma);
 		child->nr_vmas++;
-		if (!vma->anon_vma)
+		if (!needs_copy(vma))
 			continue;
 		ret = copy_pages(&c);
 		if (ret)

@@ -43,6 +43,7 @@ struct ks_vma {
 	uint32_t anon_root;  /* of the anon_vma: fork shares it, so a page's place can be told */
 	uint32_t file;	     /* 0: anonymous */
 	bool cloned;	     /* its anon_vma chain has more than one link (inherited by fork) */
+	bool guarded;	     /* VM_MAYBE_GUARD: had guard markers once */
 	uint64_t rmap_seq;   /* when it was last put into the anon_vma's interval tree */
 };
 

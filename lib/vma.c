@@ -122,6 +122,13 @@ static void take_anon_vma(struct ks_vma *to, const struct ks_vma *from)
 	to->cloned = from->cloned;
 }
 
+/* What @to is to be told when it grows over @from. */
+static void take_over(struct ks_vma *to, const struct ks_vma *from)
+{
+	to->guarded |= from->guarded;
+	take_anon_vma(to, from);
+}
+
 static void set_start(struct ks_vma *vma, uint64_t start)
 {
 	vma->pgoff += start - vma->start;
@@ -154,14 +161,14 @@ static bool merge_new(struct ks_system *sys, struct ks_mm *mm, const struct ks_v
 		before->end = range->end;
 		if (behind && can_join(before, behind)) {
 			before->end = behind->end;
-			take_anon_vma(before, behind);
+			take_over(before, behind);
 			close_slots(mm, idx, 1);
 		}
-		take_anon_vma(before, range);
+		take_over(before, range);
 		ks_vma_reinsert(sys, before);
 	} else if (behind) {
 		set_start(behind, range->start);
-		take_anon_vma(behind, range);
+		take_over(behind, range);
 		ks_vma_reinsert(sys, behind);
 	}
 	return before || behind;
@@ -246,13 +253,13 @@ static bool merge_piece(struct ks_system *sys, struct ks_mm *mm, uint32_t idx,
 		behind = NULL;
 	if (before && behind && can_join(before, behind)) {
 		before->end = behind->end;
-		take_anon_vma(before, behind);
-		take_anon_vma(before, vma);
+		take_over(before, behind);
+		take_over(before, vma);
 		ks_vma_reinsert(sys, before);
 		close_slots(mm, idx, 2);
 	} else if (before) {
 		before->end = piece->end;
-		take_anon_vma(before, vma);
+		take_over(before, vma);
 		ks_vma_reinsert(sys, before);
 		ks_vma_reinsert(sys, vma);
 		if (at_end)
@@ -261,7 +268,7 @@ static bool merge_piece(struct ks_system *sys, struct ks_mm *mm, uint32_t idx,
 			set_start(vma, piece->end);
 	} else if (behind) {
 		set_start(behind, piece->start);
-		take_anon_vma(behind, vma);
+		take_over(behind, vma);
 		ks_vma_reinsert(sys, behind);
 		ks_vma_reinsert(sys, vma);
 		if (at_start)
