@@ -234,6 +234,7 @@ struct ks_mm_hooks ks_ksm_hooks(struct ks_ksm *ksm)
 		.madvise = on_madvise,
 		.unmerge = on_unmerge,
 		.vma_flags = on_vma_flags,
+		.leads_to = ks_stable_leads_to,
 	};
 }
 

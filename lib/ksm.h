@@ -263,6 +263,9 @@ void ks_seg_trim(struct ks_ksm *ksm, uint32_t seg_id);
 ks_pfn ks_stable_peek(struct ks_ksm *ksm, uint32_t node);
 /* Node of a KSM frame; 0 for an orphan. */
 uint32_t ks_stable_of(const struct ks_ksm *ksm, ks_pfn pfn);
+/* Hook: the mapping is at the address of one of the node's items, in its process or in one that fork
+ * made of it. An item of a process that is gone is taken for the parent's of all. */
+bool ks_stable_leads_to(void *ksm, ks_pfn pfn, const struct ks_mm *mm, uint64_t vpn);
 void ks_stable_set_pfn(struct ks_ksm *ksm, uint32_t node, ks_pfn pfn);
 void ks_stable_attach(struct ks_ksm *ksm, const struct ks_item *item, uint32_t node);
 /* Only list and counters; state and reset are the caller's. */

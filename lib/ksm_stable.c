@@ -280,6 +280,35 @@ void ks_stable_attach(struct ks_ksm *ksm, const struct ks_item *item, uint32_t i
 	ks_item_mm(ksm, item)->ksm_merging_pages++;
 }
 
+/* Does @item belong to the same anon_vma tree as what @mm has at its address? */
+static bool is_related(const struct ks_ksm *ksm, const struct ks_item *item, const struct ks_mm *mm)
+{
+	const struct ks_mm *owner = ks_item_mm(ksm, item);
+	const struct ks_vma *own, *other;
+
+	if (owner == mm || !owner->alive)
+		return true;
+	own = ks_vma_at(owner, ks_item_vpn(item));
+	other = ks_vma_at(mm, ks_item_vpn(item));
+	return own && other && own->anon_root == other->anon_root;
+}
+
+bool ks_stable_leads_to(void *self, ks_pfn pfn, const struct ks_mm *mm, uint64_t vpn)
+{
+	const struct ks_ksm *ksm = self;
+	const uint32_t id = ks_stable_of(ksm, pfn);
+	uint32_t at = id ? ks_stable(ksm, id)->items : 0;
+
+	while (at) {
+		const struct ks_item item = ks_item_at(ksm, at);
+
+		if (ks_item_vpn(&item) == vpn && is_related(ksm, &item, mm))
+			return true;
+		at = ks_item_link(ksm, &item)->next;
+	}
+	return false;
+}
+
 void ks_stable_unlink_item(struct ks_ksm *ksm, const struct ks_item *item)
 {
 	const struct ks_stable_link link = *ks_item_link(ksm, item);

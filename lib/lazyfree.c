@@ -167,10 +167,19 @@ static void look(void *self, struct ks_mm *mm, uint64_t vpn, uint64_t start, uin
 	r->used += young;
 }
 
+/* Reclaim goes by the items of a KSM page: what none of them leads to is not found. */
+static bool is_found(const struct reclaim *r, const struct ks_mm *mm, uint64_t vpn)
+{
+	const struct ks_mm_hooks *hooks = &r->sys->hooks;
+
+	return !hooks->leads_to || hooks->leads_to(hooks->self, r->head, mm, vpn);
+}
+
 static void look_at_ksm(void *self, struct ks_mm *mm, uint64_t vpn, struct ks_pte pte)
 {
 	(void)pte;
-	look(self, mm, vpn, vpn, vpn + 1);
+	if (is_found(self, mm, vpn))
+		look(self, mm, vpn, vpn, vpn + 1);
 }
 
 /* ---- unmap ---- */
@@ -300,7 +309,8 @@ static void unmap(void *self, struct ks_mm *mm, uint64_t vpn, uint64_t start, ui
 static void unmap_ksm(void *self, struct ks_mm *mm, uint64_t vpn, struct ks_pte pte)
 {
 	(void)pte;
-	unmap(self, mm, vpn, vpn, vpn + 1);
+	if (is_found(self, mm, vpn))
+		unmap(self, mm, vpn, vpn, vpn + 1);
 }
 
 /* ---- reclaim ---- */
@@ -317,6 +327,16 @@ static bool becomes_active(const struct ks_frames *frames, const struct reclaim 
 	return r->used > 1 || (r->used && ks_lru_marks(frames, r->head) & KS_LRU_REFERENCED);
 }
 
+/* A KSM page whose mappings were not all found stays as it is, but for its marks. */
+static bool left_mapped(struct ks_system *sys, ks_pfn pfn)
+{
+	if (!ks_frame_maps(ks_frame(&sys->frames, pfn)))
+		return false;
+	if (ks_page_lazyfree(&sys->frames, pfn))
+		ks_lru_set_marks(sys->env, &sys->frames, pfn, 0);
+	return true;
+}
+
 /* *@waits: it became active. Returns: is it gone? */
 static bool reclaim(struct ks_system *sys, const struct candidate *one, enum how how, bool *waits)
 {
@@ -331,7 +351,7 @@ static bool reclaim(struct ks_system *sys, const struct candidate *one, enum how
 		if (how != FORCED)
 			ks_rmap_walk(sys, one->head, look_at_ksm, &r);
 		ks_rmap_walk(sys, one->head, unmap_ksm, &r);
-		return !r.kept;
+		return !r.kept && !left_mapped(sys, one->head);
 	}
 	if (how != FORCED)
 		ks_rmap_folio(sys, &folio, look, &r);

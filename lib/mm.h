@@ -103,6 +103,8 @@ struct ks_mm_hooks {
 			uint64_t end, bool mergeable, uint32_t *flags);
 	/* mremap moves [start, end) of a VM_MERGEABLE vma: un-merge it first */
 	long (*unmerge)(void *self, struct ks_mm *mm, uint64_t start, uint64_t end);
+	/* Does an item lead reclaim to this mapping of a KSM page? mm/ksm.c:rmap_walk_ksm() */
+	bool (*leads_to)(void *self, ks_pfn pfn, const struct ks_mm *mm, uint64_t vpn);
 	/* khugepaged may take up the mm: @vma just became eligible, if it is: khugepaged_enter_vma().
 	 * @child of a known @parent: khugepaged_fork(). The last user goes: khugepaged_exit(). */
 	void *khugepaged;
