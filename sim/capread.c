@@ -23,29 +23,10 @@
 #include <unistd.h>
 
 #include "capread.h"
+#include "kpf.h"
 
 #define BUFFER_BYTES (256u << 10)
 #define THREADS_MAX 64u
-
-#define ENTRY_PFN ((UINT64_C(1) << 55) - 1)
-#define ENTRY_SOFT_DIRTY (UINT64_C(1) << 55)
-#define ENTRY_EXCLUSIVE (UINT64_C(1) << 56)
-#define ENTRY_GUARD (UINT64_C(1) << 58)
-#define ENTRY_FILE (UINT64_C(1) << 61)
-#define ENTRY_SWAP (UINT64_C(1) << 62)
-#define ENTRY_PRESENT (UINT64_C(1) << 63)
-
-#define KPF_DIRTY (UINT64_C(1) << 4)
-#define KPF_ANON (UINT64_C(1) << 12)
-#define KPF_SWAPCACHE (UINT64_C(1) << 13)
-#define KPF_SWAPBACKED (UINT64_C(1) << 14)
-#define KPF_HEAD (UINT64_C(1) << 15)
-#define KPF_TAIL (UINT64_C(1) << 16)
-#define KPF_KSM (UINT64_C(1) << 21)
-#define KPF_ZERO_PAGE (UINT64_C(1) << 24)
-#define KPF_MLOCKED (UINT64_C(1) << 33)
-#define KPF_ANON_EXCLUSIVE (UINT64_C(1) << 34)
-#define KPF_ARCH_2 (UINT64_C(1) << 41)
 
 struct worker {
 	const struct sim_capread *reader;
@@ -88,18 +69,18 @@ static void take_entries(struct worker *w)
 		const uint64_t entry = w->entries[i];
 		struct sim_cap_page *page = &u->pages[u->nr_pages];
 
-		if (!(entry & ENTRY_PRESENT) &&
-		    (!(entry & ENTRY_SWAP) || entry & (ENTRY_FILE | ENTRY_GUARD)))
+		if (!(entry & PAGEMAP_PRESENT) &&
+		    (!(entry & PAGEMAP_SWAP) || entry & (PAGEMAP_FILE | PAGEMAP_GUARD)))
 			continue;
 		*page = (struct sim_cap_page){ .vaddr = u->vaddr + i * page_bytes(w),
 					       .nid = SIM_CAP_NO_NODE };
-		if (!(entry & ENTRY_PRESENT)) {
+		if (!(entry & PAGEMAP_PRESENT)) {
 			page->flags = SIM_CAP_SWAPPED;
 		} else {
-			page->pfn = entry & ENTRY_PFN;
+			page->pfn = entry & PAGEMAP_PFN;
 			page->nid = w->reader->only_node;
 			page->flags = u->pmd ? SIM_CAP_PMD : 0;
-			if (entry & ENTRY_EXCLUSIVE) {
+			if (entry & PAGEMAP_ONCE) {
 				page->flags |= SIM_CAP_EXCLUSIVE;
 				page->mapcount = 1;
 			}
@@ -168,14 +149,14 @@ static bool is_ksm(const struct worker *w, const struct sim_cap_page *page, uint
 	 * that has KSM pages this leaves pages of a fork that were dirtied otherwise.
 	 */
 	return w->unit->maybe_merged && !page->order && flags & KPF_DIRTY &&
-	       flags & KPF_SWAPBACKED && !(flags & KPF_ANON_EXCLUSIVE);
+	       flags & KPF_SWAPBACKED && !(flags & KPF_EXCLUSIVE);
 }
 
 static void apply_flags(struct worker *w, struct sim_cap_page *page, uint64_t flags)
 {
 	if (flags & (KPF_HEAD | KPF_TAIL))
 		look_at_folio(w, page, &flags);
-	if (flags & KPF_ZERO_PAGE) {
+	if (flags & KPF_ZERO) {
 		page->flags |= SIM_CAP_ZEROPAGE;
 		return;
 	}
@@ -299,7 +280,7 @@ static void read_contents(struct worker *w)
 static bool same_place(uint64_t before, uint64_t after)
 {
 	/* How often the page is mapped may change under a page that stays. */
-	return !((before ^ after) & ~(ENTRY_SOFT_DIRTY | ENTRY_EXCLUSIVE));
+	return !((before ^ after) & ~(PAGEMAP_SOFT_DIRTY | PAGEMAP_ONCE));
 }
 
 /* What the pages' entries are now: those that went away are dropped. */
@@ -315,7 +296,7 @@ static int look_again(struct worker *w)
 		const uint64_t at = (u->pages[i].vaddr - u->vaddr) / page_bytes(w);
 		const uint64_t after = w->entries[at];
 
-		if (!(after & (ENTRY_PRESENT | ENTRY_SWAP)) || after & ENTRY_GUARD) {
+		if (!(after & (PAGEMAP_PRESENT | PAGEMAP_SWAP)) || after & PAGEMAP_GUARD) {
 			u->nr_vanished++;
 			continue;
 		}
@@ -339,7 +320,7 @@ static void drop_files(struct worker *w)
 
 		if (u->zero && w->reader->flags_fd < 0)
 			page->flags |= SIM_CAP_ZEROPAGE;
-		if (w->entries[i] & ENTRY_FILE && !(page->flags & SIM_CAP_ZEROPAGE))
+		if (w->entries[i] & PAGEMAP_FILE && !(page->flags & SIM_CAP_ZEROPAGE))
 			continue;
 		w->entries[kept] = w->entries[i];
 		u->pages[kept++] = *page;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "capread.h"
+#include "kpf.h"
 #include "vector.h"
 
 /*
@@ -23,11 +24,6 @@
  */
 #define REGIONS 512
 #define ENTRIES 8192
-#define ENTRY_PFN ((UINT64_C(1) << 55) - 1)
-#define ENTRY_FILE (UINT64_C(1) << 61)
-#define ENTRY_SWAP (UINT64_C(1) << 62)
-#define ENTRY_PRESENT (UINT64_C(1) << 63)
-#define KPF_KSM 21
 
 /* linux/fs.h of Debian 12 does not have it yet. */
 struct region {
@@ -61,8 +57,8 @@ static bool calls_all_ksm(int flags_fd, unsigned page_shift)
 	if (page != MAP_FAILED && pagemap >= 0) {
 		*(volatile char *)page = 1;
 		if (pread(pagemap, &entry, 8, (off_t)((uintptr_t)page >> page_shift) * 8) == 8 &&
-		    pread(flags_fd, &flags, 8, (off_t)(entry & ENTRY_PFN) * 8) == 8)
-			is_ksm = flags >> KPF_KSM & 1;
+		    pread(flags_fd, &flags, 8, (off_t)(entry & PAGEMAP_PFN) * 8) == 8)
+			is_ksm = (flags & KPF_KSM) != 0;
 	}
 	if (page != MAP_FAILED)
 		munmap(page, page_bytes);
@@ -201,7 +197,7 @@ static int scan(const struct sim_capread *r, const struct sim_capread_unit *like
 
 static bool is_page(uint64_t entry)
 {
-	return entry & (ENTRY_PRESENT | ENTRY_SWAP) && !(entry & ENTRY_FILE);
+	return entry & (PAGEMAP_PRESENT | PAGEMAP_SWAP) && !(entry & PAGEMAP_FILE);
 }
 
 static int read_all(const struct sim_capread *r, const struct sim_capread_unit *like, uint64_t *at,

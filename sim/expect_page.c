@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "expect.h"
+#include "kpf.h"
 
 #define STATE_PAGES_MAX ((uint64_t)1 << 24)
 
@@ -48,15 +49,6 @@ static struct sim_word trim(struct sim_word word)
 }
 
 /* ---- P.RANGE=STATE ---- */
-
-#define KPF_REFERENCED (UINT64_C(1) << 2)
-#define KPF_DIRTY (UINT64_C(1) << 4)
-#define KPF_ACTIVE (UINT64_C(1) << 6)
-#define KPF_SWAPBACKED (UINT64_C(1) << 14)
-#define KPF_MLOCKED (UINT64_C(1) << 33)
-#define KPF_EXCLUSIVE (UINT64_C(1) << 34)
-#define PAGEMAP_ONCE (UINT64_C(1) << 56)
-#define PAGEMAP_FILE (UINT64_C(1) << 61)
 
 enum mark {
 	EXCLUSIVE,

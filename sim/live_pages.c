@@ -19,14 +19,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "kpf.h"
 #include "live_parts.h"
 
-#define PAGEMAP_PFN ((UINT64_C(1) << 55) - 1)
-#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
-#define PAGEMAP_GUARD (UINT64_C(1) << 58)
-#define KPF_EXCLUSIVE 34
-#define KPF_HEAD (UINT64_C(1) << 15)
-#define KPF_TAIL (UINT64_C(1) << 16)
 #define BLOCK 512u /* frames of the largest folio */
 #define REGIONS 256
 #define ENTRIES 512
@@ -231,7 +226,7 @@ bool live_frame_exclusive(struct live *live, uint64_t pfn)
 	uint64_t flags = 0;
 
 	return pread(live->kpageflags, &flags, 8, (off_t)(pfn * 8)) == 8 &&
-	       (flags >> KPF_EXCLUSIVE & 1) != 0;
+	       (flags & KPF_EXCLUSIVE) != 0;
 }
 
 /* Frames around one that is looked at. */
@@ -310,7 +305,7 @@ static enum ksmsim_page_state state_of(const struct live *live, const struct liv
 									: KSMSIM_PAGE_ZERO;
 	if (page->file)
 		return KSMSIM_PAGE_FILE;
-	return !(page->flags >> KPF_EXCLUSIVE & 1) && live_is_ksm_frame(live, page->pfn)
+	return !(page->flags & KPF_EXCLUSIVE) && live_is_ksm_frame(live, page->pfn)
 		       ? KSMSIM_PAGE_KSM
 		       : KSMSIM_PAGE_ANON;
 }
@@ -338,7 +333,7 @@ int live_page_get(struct live *live, uint32_t process, uint64_t vaddr, struct ks
 	out->pmd_mapped = page->huge && !page->file;
 	out->huge_zero = page->zero && page->huge;
 	if (!page->zero && !page->file) {
-		out->anon_exclusive = (page->flags >> KPF_EXCLUSIVE & 1) != 0;
+		out->anon_exclusive = (page->flags & KPF_EXCLUSIVE) != 0;
 		out->order = page->order;
 	}
 	return 0;

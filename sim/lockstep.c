@@ -493,7 +493,7 @@ bool sim_lockstep_agrees(const struct sim_lockstep *l)
 	return true;
 }
 
-/* "12: shrink all": its result is counted for the whole machine. */
+/* Is the result of the last operation ("12: shrink") one that is counted for the whole machine? */
 static bool counts_for_all(const json_t *past)
 {
 	const json_t *last = json_array_get(past, json_array_size(past) - 1);

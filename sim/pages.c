@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kpf.h"
 #include "run.h"
 
 /* enum words of a look; their letters are in flag_letters */
@@ -38,30 +39,6 @@ enum {
 static const char flag_letters[] = "dlmuxbrv";
 
 /* Bits of kpageflags and of pagemap. */
-#define BIT(n) (UINT64_C(1) << (n))
-#define KPF_REFERENCED BIT(2)
-#define KPF_UPTODATE BIT(3)
-#define KPF_DIRTY BIT(4)
-#define KPF_ACTIVE BIT(6)
-#define KPF_WRITEBACK BIT(8)
-#define KPF_BUDDY BIT(10)
-#define KPF_MMAP BIT(11)
-#define KPF_ANON BIT(12)
-#define KPF_SWAPBACKED BIT(14)
-#define KPF_HEAD BIT(15)
-#define KPF_TAIL BIT(16)
-#define KPF_HUGETLB BIT(17)
-#define KPF_UNEVICTABLE BIT(18)
-#define KPF_HWPOISON BIT(19)
-#define KPF_THP BIT(22)
-#define KPF_ZERO BIT(24)
-#define KPF_RESERVED BIT(32)
-#define KPF_MLOCKED BIT(33)
-#define KPF_EXCLUSIVE BIT(34)
-#define PAGEMAP_ONCE BIT(56)
-#define PAGEMAP_FILE BIT(61)
-#define PAGEMAP_SWAP BIT(62)
-#define PAGEMAP_PRESENT BIT(63)
 
 struct look {
 	char state;
@@ -166,7 +143,7 @@ static bool is_zero_page(enum ksmsim_page_state state)
  * themselves, and the KSM bit, which some kernels set for every anonymous page. */
 static uint64_t bits_of_kind(const struct ksmsim_page *page, unsigned order)
 {
-	const uint64_t part = page->pfn & (BIT(order) - 1) ? KPF_TAIL : KPF_HEAD;
+	const uint64_t part = page->pfn & (SIM_BIT(order) - 1) ? KPF_TAIL : KPF_HEAD;
 
 	if (page->huge_zero)
 		return KPF_ZERO | KPF_THP | part;
@@ -437,6 +414,8 @@ void sim_pages_at(const char *text, uint64_t page, char *buf, size_t size)
 		"dirty",  "lazily freed", "mlocked",	"unevictable unlike mlocked",
 		"bit 56", "other bits",	  "referenced", "active"
 	};
+	/* of these KSM pages are told the opposite */
+	static const unsigned usual_of_ksm = FLAG_DIRTY | FLAG_REFERENCED;
 	struct reader r = { .at = text };
 	struct look look;
 	size_t i;
@@ -469,6 +448,7 @@ void sim_pages_at(const char *text, uint64_t page, char *buf, size_t size)
 		length += snprintf(buf + length, size - (size_t)length, " PMD-mapped");
 	for (i = 0; i < sizeof(flag_letters) - 1; i++)
 		if (look.flags >> i & 1 && length > 0)
-			length +=
-				snprintf(buf + length, size - (size_t)length, " %s", flag_words[i]);
+			length += snprintf(buf + length, size - (size_t)length, " %s%s",
+					   look.state == 'k' && usual_of_ksm >> i & 1 ? "not " : "",
+					   flag_words[i]);
 }

@@ -224,6 +224,13 @@ static void pages_read_back_as_they_were_written(void **state)
 	assert_string_equal(at, "ksm 5 mapped 2 times");
 	sim_pages_at("-*3 a1..4! k5/2*2 z*1000000000 Z", 1000000009, at, sizeof(at));
 	assert_string_equal(at, "ksm_zero");
+	/* of a KSM page the letters d and r tell what it is not */
+	sim_pages_at("a1dr k2/2lr k3dv", 0, at, sizeof(at));
+	assert_string_equal(at, "anon 1 dirty referenced");
+	sim_pages_at("a1dr k2/2lr k3dv", 1, at, sizeof(at));
+	assert_string_equal(at, "ksm 2 mapped 2 times lazily freed not referenced");
+	sim_pages_at("a1dr k2/2lr k3dv", 2, at, sizeof(at));
+	assert_string_equal(at, "ksm 3 not dirty active");
 	sim_pages_at("a1", 7, at, sizeof(at));
 	assert_string_equal(at, "none");
 }
