@@ -386,8 +386,24 @@ static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 	/* a processor marks entries as accessed ahead of a program, too, which then does not come there */
 	static const enum sim_figure figures[] = { SIM_FIGURE_registered, SIM_FIGURE_nr_ptes,
 						   SIM_FIGURE_referenced };
+	/* newer kernels say more in ksm_stat */
+	static const struct {
+		enum sim_figure figure;
+		const char *key;
+	} stats[] = {
+		{ SIM_FIGURE_merging_pages, "ksm_merging_pages" },
+		{ SIM_FIGURE_zero_pages, "ksm_zero_pages" },
+		{ SIM_FIGURE_profit, "ksm_process_profit" },
+		{ SIM_FIGURE_mergeable, "ksm_mergeable" },
+		{ SIM_FIGURE_merge_any, "ksm_merge_any" },
+	};
+	char text[1024] = "";
 	size_t i;
 
+	live_read_at(AT_FDCWD, "/proc/self/ksm_stat", text, sizeof(text));
+	for (i = 0; i < sizeof(stats) / sizeof(*stats); i++)
+		if (!strstr(text, stats[i].key))
+			blind->figures |= UINT64_C(1) << stats[i].figure;
 	if (live_of(backend)->thp.zero_is_held)
 		blind->counters |= UINT64_C(1) << KSMSIM_COUNT_thp_zero_page_alloc;
 	for (i = 0; i < sizeof(counters) / sizeof(*counters); i++)

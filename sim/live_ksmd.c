@@ -29,7 +29,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "live_parts.h"
@@ -165,16 +167,19 @@ int live_ksmd_step(struct live *live, const struct sim_op *op, int64_t *result)
 }
 
 /*
- * MADV_COLLAPSE begins by draining the LRU batches of all CPUs, before it finds
- * that the range has no whole huge page in it: one page on either side of where a
- * huge page begins.
+ * Moving no pages begins by draining the LRU batches of all CPUs. A kernel without NUMA cannot move
+ * pages; there MADV_COLLAPSE drains (until 7.3, which does so only when it fails) before it finds that the
+ * range has no whole huge page in it: one page on either side of where a huge page begins.
  */
 int live_drain(struct live *live)
 {
 	const uintptr_t middle = ((uintptr_t)live->drain_range + HUGE) & ~(uintptr_t)(HUGE - 1);
 	void *range = (void *)(middle - LIVE_PAGE);
+	int node = 0, status;
 
-	if (live_madvise_self(live, range, 2 * LIVE_PAGE, MADV_COLLAPSE))
+	if (!syscall(SYS_move_pages, 0, 0L, &range, &node, &status, MPOL_MF_MOVE))
+		return 0;
+	if (errno != ENOSYS || live_madvise_self(live, range, 2 * LIVE_PAGE, MADV_COLLAPSE))
 		return live_fail_errno(live, "the LRU batches cannot be drained");
 	return 0;
 }
