@@ -283,6 +283,7 @@ static long copy_vmas(struct ks_system *sys, struct ks_mm *parent, struct ks_mm 
 {
 	child->vmas = ks_alloc(sys->env, (parent->nr_vmas + 1) * sizeof(*child->vmas));
 	child->room_vmas = parent->nr_vmas + 1;
+	child->anon_roots = parent->anon_roots;
 	for (uint32_t i = 0; i < parent->nr_vmas; i++) {
 		const struct copy c = { sys, parent, child, &parent->vmas[i] };
 		struct ks_vma *vma = &child->vmas[child->nr_vmas];

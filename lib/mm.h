@@ -67,6 +67,7 @@ struct ks_mm {
 	struct ks_pgtable pt;
 	struct ks_vma *vmas; /* ascending, nr_vmas of room_vmas */
 	uint32_t nr_vmas, room_vmas;
+	uint64_t anon_roots;	 /* one bit, root % 64, for each root that a VMA here ever had */
 	uint64_t brk_start, brk; /* vpn; 0: no heap yet */
 	uint64_t rss_anon;	 /* MM_ANONPAGES */
 	uint64_t rss_file;
@@ -84,6 +85,12 @@ struct ks_mm {
 	struct ks_pin *pins; /* nr_pins of room_pins, made by ksmsim_pin() */
 	uint32_t nr_pins, room_pins;
 };
+
+/* Of ks_mm.anon_roots: what tells most mms apart from those that may map a folio. */
+static inline uint64_t ks_anon_root_bit(uint32_t root)
+{
+	return UINT64_C(1) << root % 64;
+}
 
 struct ks_system;
 

@@ -6,7 +6,8 @@
  * of single pages can afford that, and a frame stays 8 bytes.
  *
  * A large folio knows where it belongs: the root of its anon_vma and its page
- * offset there. Only VMAs of that root which cover the offset can map it.
+ * offset there. Only VMAs of that root which cover the offset can map it, and only
+ * an mm that ever had a VMA of that root is looked at: one in 64 of the others.
  *
  * What could surprise: their order is that of the anon_vma's interval tree, where a
  * VMA whose boundaries changed goes behind its equals; it decides whether a folio
@@ -113,6 +114,8 @@ void ks_rmap_folio(struct ks_system *sys, const struct ks_folio *folio,
 	for (uint32_t i = 0; i < sys->nr_mms; i++) {
 		struct candidate one = { .mm = sys->mms[i] };
 
+		if (!(one.mm->anon_roots & ks_anon_root_bit(wanted.root)))
+			continue;
 		for (uint32_t k = 0; k < one.mm->nr_vmas; k++) {
 			if (covers(&one.mm->vmas[k], &wanted, &one))
 				add_candidate(sys->env, &all, &one);

@@ -348,6 +348,7 @@ void ks_vma_prepare_anon(struct ks_system *sys, struct ks_mm *mm, struct ks_vma 
 		vma->anon_vma = sys->next_anon_vma++;
 		vma->anon_root = vma->anon_vma;
 		vma->cloned = false;
+		mm->anon_roots |= ks_anon_root_bit(vma->anon_root);
 	}
 }
 
@@ -359,6 +360,8 @@ bool ks_mm_check_vmas(const struct ks_mm *mm)
 		if (vma->start >= vma->end || (i > 0 && vma[-1].end > vma->start))
 			return false;
 		if (!vma->anon_vma != !vma->anon_root || (vma->cloned && !vma->anon_vma))
+			return false;
+		if (vma->anon_root && !(mm->anon_roots & ks_anon_root_bit(vma->anon_root)))
 			return false;
 	}
 	return mm->nr_vmas <= mm->room_vmas;
