@@ -4,8 +4,9 @@
     docs/fidelity.py          write the file
     docs/fidelity.py --check  exit 1 if the file is not what would be written
 
-From tests/recordings/ (what was compared), the names of the scenarios (areas),
-sim/masks.def (what is not compared), and the Models: and Differs: lines of lib/.
+From tests/recordings/ (what was compared; a folder there is of another kernel), the
+names of the scenarios (areas), sim/masks.def (what is not compared), and the Models:
+and Differs: lines of lib/.
 """
 
 import collections
@@ -73,33 +74,77 @@ def survey():
     return areas, kernels
 
 
-def recorded(areas, kernels):
-    names = ", ".join(f"{kernel} ({nr} scenarios)" for kernel, nr in sorted(kernels.items()))
+class Folder:
+    """The recordings of another kernel, and those that are the same as the first one's."""
+
+    def __init__(self, path):
+        own = sorted(path.glob("*.jsonl"))
+        same = (path / "SAME").read_text(encoding="utf-8").split()
+        self.profile = path.name
+        self.areas = collections.Counter(map(area_of, [each.name for each in own] + same))
+        self.kernels = sorted({read(each)[0]["kernel"] for each in own})
+        self.failed = sorted({each.name for each in own
+                              for line in read(each)[1:] if line.get("held") is False})
+        self.skipped = skipped_in(path)
+
+    def total(self):
+        return sum(self.areas.values())
+
+
+def version_of(folder):
+    return [int(number) for number in re.findall(r"\d+", folder.name)]
+
+
+def folders():
+    return [Folder(path) for path in sorted(RECORDINGS.glob("linux-*"), key=version_of)]
+
+
+def skipped_in(folder):
+    """name -> why"""
+    lines = (folder / "SKIPPED").read_text(encoding="utf-8").splitlines()
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def named(names):
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def recorded(areas, kernels, others):
+    names = [f"{kernel} ({nr} scenarios)" for kernel, nr in sorted(kernels.items())]
+    names += [f"{' and '.join(other.kernels)} ({other.total()})" for other in others]
     yield "## Recorded"
     yield ""
     yield ("Each operation of these scenarios ran on a real kernel, and the model shows the same after "
            "each: result, events in their order, counters, figures of every process, state and frame "
            "of every page. `tests/test_recordings.c` tests it; the differences are none, or it fails.")
     yield ""
-    yield f"Kernels: {names}."
+    yield f"Kernels: {', '.join(names)}."
+    if others:
+        yield ("The first numbers are those of the first kernel; a column of another one has the number "
+               "of scenarios that ran there, in a guest, and that its profile shows the same for.")
     yield ""
-    yield "| area | scenarios | operations | events | expectations |"
-    yield "|---|---:|---:|---:|---:|"
-    total = [0, 0, 0, 0]
+    yield "| area | scenarios | operations | events | expectations |" + "".join(
+        f" {other.profile} |" for other in others)
+    yield "|---|---:|---:|---:|---:|" + "---:|" * len(others)
+    total = [0] * (4 + len(others))
     for name, _ in AREAS:
         if name not in areas:
             continue
         area = areas[name]
         row = [area.scenarios, area.operations, area.events, area.expectations]
+        row += [other.areas[name] for other in others]
         total = [a + b for a, b in zip(total, row)]
         yield "| " + name + " | " + " | ".join(map(str, row)) + " |"
     yield "| **all** | " + " | ".join(map(str, total)) + " |"
     yield ""
     failed = sorted({name for area in areas.values() for name in area.failed})
     if failed:
-        yield "Expectations that the kernel itself does not meet are in: " + ", ".join(
-            f"`{name}`" for name in failed) + "."
+        yield f"Expectations that the kernel itself does not meet are in: {named(failed)}."
         yield ""
+    for other in others:
+        if other.failed:
+            yield f"Those that {other.profile} does not meet are in: {named(other.failed)}."
+            yield ""
 
 
 def masked():
@@ -155,16 +200,27 @@ def huge_pages():
     yield ""
 
 
-def skipped():
+def by_reason(skipped_ones):
     reasons = collections.defaultdict(list)
-    for line in (RECORDINGS / "SKIPPED").read_text(encoding="utf-8").splitlines():
-        name, reason = line.split(": ", 1)
+    for name, reason in skipped_ones.items():
         reasons[reason].append(name)
+    for reason, names in sorted(reasons.items()):
+        yield f"* {reason} ({len(names)}): {named(names)}"
+
+
+def skipped(others):
+    first = skipped_in(RECORDINGS)
     yield "## Not recorded"
     yield ""
-    for reason, names in sorted(reasons.items()):
-        yield f"* {reason} ({len(names)}): " + ", ".join(f"`{name}`" for name in names)
+    yield from by_reason(first)
     yield ""
+    for other in others:
+        more = {name: why for name, why in other.skipped.items() if first.get(name) != why}
+        if more:
+            yield f"Of {other.profile}, further:"
+            yield ""
+            yield from by_reason(more)
+            yield ""
 
 
 def statements(word):
@@ -202,9 +258,11 @@ def differs():
 
 def document():
     areas, kernels = survey()
+    others = folders()
     lines = ["# Fidelity", "", "Written by `docs/fidelity.py` from the recordings, the masks and the "
              "comments of the library.", ""]
-    for part in (recorded(areas, kernels), masked(), blind(), huge_pages(), skipped(), differs(), models()):
+    for part in (recorded(areas, kernels, others), masked(), blind(), huge_pages(), skipped(others),
+                 differs(), models()):
         lines.extend(part)
     return "\n".join(lines).rstrip() + "\n"
 

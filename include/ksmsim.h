@@ -369,7 +369,10 @@ enum ksmsim_advice {
  * ksmsim_madvise() - madvise(2)
  * @vaddr, @length: bytes; @vaddr page aligned, @length rounded up; length 0 does nothing
  * @advice: row of advices.def
- * @ret: 0, -EINVAL, -ENOMEM (a hole: the rest is done all the same), -EAGAIN (KSM had no memory)
+ * @ret: 0, -EINVAL, -ENOMEM (a hole: the rest is done all the same), -EAGAIN (KSM had no memory);
+ *       HWPOISON: 0, -EFAULT (no page there), -EHWPOISON (133: it failed before, or belongs to a large
+ *       folio that could not be split), -EBUSY (the zero page), -EOPNOTSUPP (not modelled: see
+ *       lib/memory_failure.c)
  * Source: mm/madvise.c, mm/ksm.c:ksm_madvise().
  * Returns: 0, -EPROCESS (no such process, or it has exited), -EARGUMENT.
  */
@@ -468,6 +471,7 @@ enum ksmsim_split_why {
 	KSMSIM_SPLIT_PARTIAL,	/* the shrinker: partially mapped */
 	KSMSIM_SPLIT_RECLAIM,	/* reclaim, migration */
 	KSMSIM_SPLIT_EXPLICIT,	/* ksmsim_split() */
+	KSMSIM_SPLIT_FAILURE,	/* the memory of one page failed */
 };
 
 /* May KSM split this folio for the page that it wants to merge? The kernel: always. */
@@ -750,7 +754,8 @@ enum ksmsim_page_state {
 	KSMSIM_PAGE_KSM_ZERO, /* the zero page, placed by KSM */
 	KSMSIM_PAGE_FILE,
 	KSMSIM_PAGE_SWAP,
-	KSMSIM_PAGE_GUARD, /* MADV_GUARD_INSTALL */
+	KSMSIM_PAGE_GUARD,    /* MADV_GUARD_INSTALL */
+	KSMSIM_PAGE_HWPOISON, /* MADV_HWPOISON: the page is lost, any access is a bus error */
 };
 struct ksmsim_page {
 	enum ksmsim_page_state state;

@@ -138,6 +138,16 @@ static enum ks_fault_result find_page(struct ks_system *sys, struct ks_mm *mm, u
 	return result;
 }
 
+enum ks_fault_result ks_access_get(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
+				   struct ks_pte *pte)
+{
+	const enum ks_fault_result result =
+		ks_vma_at(mm, vpn) ? find_page(sys, mm, vpn, KSMSIM_PIN_GET) : KS_FAULT_SIGSEGV;
+
+	*pte = ks_pte_get(&sys->tables, &mm->pt, vpn);
+	return result;
+}
+
 /**
  * ks_access_pin() - take a reference of each page of [vpn, vpn + pages)
  *

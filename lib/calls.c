@@ -264,8 +264,12 @@ static int64_t do_madvise(struct ksmsim *sim, struct ks_call *call)
 	uint64_t vpn, pages;
 	const long err = ks_call_pages(sim, call->vaddr, call->length, -EINVAL, &vpn, &pages);
 
-	return err ? err
-		   : ks_madvise(&sim->sys, call->mm, vpn, pages, (enum ksmsim_advice)call->flags);
+	if (err)
+		return err;
+	return call->flags == KSMSIM_MADV_HWPOISON
+		       ? ks_memory_failure(&sim->sys, call->mm, vpn, pages)
+		       : ks_madvise(&sim->sys, call->mm, vpn, pages,
+				    (enum ksmsim_advice)call->flags);
 }
 
 int ksmsim_madvise(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t length,

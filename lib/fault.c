@@ -7,6 +7,7 @@
  *   file      write -> copy (private), in place (shared)
  *   swap      any   -> page from the swap cache or a new one, then as above
  *   guard     any   -> SIGSEGV
+ *   hwpoison  any   -> SIGBUS
  *
  * Large folios are asked first (thp.c); what is left is for single entries.
  *
@@ -425,6 +426,8 @@ enum ks_fault_result ks_fault(struct ks_system *sys, struct ks_mm *mm, uint64_t 
 	ks_count(sys->env, KSMSIM_COUNT_pgfault, 1);
 	if (is_guard(f.pte))
 		return KS_FAULT_SIGSEGV;
+	if (ks_pte_is_hwpoison(f.pte))
+		return KS_FAULT_HWPOISON;
 	make_room(&f);
 	if (handle_huge(&f))
 		return KS_FAULT_DONE;
@@ -496,6 +499,14 @@ static enum ks_fault_result populate_page(struct ks_system *sys, struct ks_mm *m
 	return ks_fault(sys, mm, vpn, write ? KS_FAULT_WRITE : KS_FAULT_READ);
 }
 
+/* Only MADV_POPULATE_... asks for the difference between the two kinds of memory errors. */
+static long populate_error(enum ks_fault_result result, enum ks_populate how)
+{
+	if (result == KS_FAULT_OOM)
+		return -ENOMEM;
+	return result == KS_FAULT_HWPOISON && how != KS_POPULATE_LOCK ? -EHWPOISON : -EFAULT;
+}
+
 static long populate_vma(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma,
 			 uint64_t start, uint64_t end, enum ks_populate how)
 {
@@ -510,7 +521,7 @@ static long populate_vma(struct ks_system *sys, struct ks_mm *mm, const struct k
 		const enum ks_fault_result result = populate_page(sys, mm, vpn, write);
 
 		if (result != KS_FAULT_DONE)
-			return result == KS_FAULT_OOM ? -ENOMEM : -EFAULT;
+			return populate_error(result, how);
 		ks_fault_touch(sys, mm, vpn);
 	}
 	return 0;

@@ -3,7 +3,7 @@
  *
  * Rooms: fault.c (read, write, copy-on-write, unshare faults), access.c
  * (writing and reading contents with the faults that they cause, pins),
- * migrate.c; and those of thp.h.
+ * migrate.c, memory_failure.c; and those of thp.h.
  *
  * Source of the rules: mm/memory.c:do_anonymous_page(), do_wp_page(),
  * do_swap_page(); spec of the rules for base pages: write to an exclusive page
@@ -26,8 +26,9 @@ enum ks_fault_kind {
 
 enum ks_fault_result {
 	KS_FAULT_DONE,
-	KS_FAULT_SIGSEGV, /* no VMA, or it forbids the access; or a bus error: no such file page */
-	KS_FAULT_OOM,	  /* the simulated kernel has no page */
+	KS_FAULT_SIGSEGV,  /* no VMA, or it forbids the access; or a bus error: no such file page */
+	KS_FAULT_OOM,	   /* the simulated kernel has no page */
+	KS_FAULT_HWPOISON, /* a bus error: the memory of the page failed */
 };
 
 /* Handle one fault; a no-op if the entry already allows the access. Counts pgfault, pgreuse,
@@ -38,6 +39,10 @@ enum ks_fault_result ks_fault(struct ks_system *sys, struct ks_mm *mm, uint64_t 
 /* get_user_pages() with FOLL_TOUCH found the page that is there: it was accessed. */
 void ks_fault_touch(struct ks_system *sys, const struct ks_mm *mm, uint64_t vpn);
 
+/* get_user_pages_fast() of one page, to read it: *@pte is its entry then. The reference is the caller's
+ * to take. */
+enum ks_fault_result ks_access_get(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
+				   struct ks_pte *pte);
 /* The whole page gets @cid (the caller's reference moves in on KS_FAULT_DONE only). */
 enum ks_fault_result ks_access_store(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
 				     ks_cid cid);
@@ -55,6 +60,8 @@ long ks_access_pin(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64
 		   enum ksmsim_pin how);
 /* pages unpinned */
 long ks_access_unpin(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages);
+/* memory_failure.c: MADV_HWPOISON. 0, -EINVAL, -EFAULT, -EBUSY, -EHWPOISON, -EOPNOTSUPP */
+long ks_memory_failure(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages);
 /* migrate.c: pages moved; KSM hears through @moved (may be NULL) of KSM pages: old and new pfn */
 long ks_access_migrate(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages,
 		       unsigned nid, void (*moved)(void *self, ks_pfn from, ks_pfn to), void *self);

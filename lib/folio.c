@@ -298,6 +298,17 @@ static void forget(struct ks_env *env, struct ks_frames *frames, uint32_t id)
 	ks_pool_free(env, &frames->folios, id);
 }
 
+/* Of a folio in which the memory of a page failed all others become free. Models:
+ * mm/page_alloc.c:free_has_hwpoisoned(). Differs: before 7.0 such a folio was freed as a whole. */
+static void free_sound_pages(struct ks_env *env, struct ks_frames *frames, uint32_t id)
+{
+	const ks_pfn head = ks_folio(frames, id)->head;
+	const uint32_t nr = ks_folio_pages(ks_folio(frames, id));
+
+	ks_folio_break(env, frames, id, head, 0, 0, true);
+	ks_folio_settle(env, frames, head, nr);
+}
+
 void ks_folio_put_if_unused(struct ks_env *env, struct ks_frames *frames, uint32_t id)
 {
 	const struct ks_folio *folio = ks_folio(frames, id);
@@ -306,6 +317,10 @@ void ks_folio_put_if_unused(struct ks_env *env, struct ks_frames *frames, uint32
 
 	if (folio->maps || folio->gets)
 		return;
+	if (ks_frames_any_poisoned(frames, head, nr)) {
+		free_sound_pages(env, frames, id);
+		return;
+	}
 	ks_lru_forget(frames, head);
 	if (block_at(frames, head)->frames) {
 		struct ks_frame *all = ks_block_frame(frames, head);

@@ -76,6 +76,7 @@ void ks_frames_destroy(struct ks_env *env, struct ks_frames *frames)
 	ks_map_destroy(env, &frames->extra);
 	ks_map_destroy(env, &frames->mlock_counts);
 	ks_map_destroy(env, &frames->marks);
+	ks_map_destroy(env, &frames->poisoned);
 	ks_free(env, frames->lru_more);
 	ks_free(env, frames->mlock.list);
 	ks_free(env, frames->lazyfree.list);
@@ -131,6 +132,11 @@ static void free_frame(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
 	if (ks_frame_test(frame, KS_FRAME_KSM) && frames->ksm_freed)
 		frames->ksm_freed(frames->self, pfn);
 	ks_lru_forget(frames, pfn);
+	if (ks_frame_is_poisoned(frames, pfn)) {
+		ks_frame_flag(frame, KS_FRAME_KSM, false);
+		ks_frame_hold(env, frames, pfn, 1, 0);
+		return;
+	}
 	ks_content_put(env, frames->contents, frame->cid);
 	*frame = (struct ks_frame){ .cid = 0 };
 	if (pfn & frames->block_bit) {
@@ -152,6 +158,22 @@ void ks_frame_free_if_unused(struct ks_env *env, struct ks_frames *frames, ks_pf
 
 	if (frame->cid && has_no_refs(frame))
 		free_frame(env, frames, pfn);
+}
+
+void ks_frame_poison(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn)
+{
+	ks_map_set(env, &frames->poisoned, pfn, 1);
+}
+
+bool ks_frames_any_poisoned(const struct ks_frames *frames, ks_pfn pfn, uint32_t nr)
+{
+	if (!frames->poisoned.nr)
+		return false;
+	for (uint32_t i = 0; i < nr; i++) {
+		if (ks_map_find(&frames->poisoned, pfn + i))
+			return true;
+	}
+	return false;
 }
 
 bool ks_frames_have_room(const struct ks_env *env, const struct ks_frames *frames, uint64_t pages)
@@ -358,7 +380,7 @@ uint64_t ks_frames_memory(const struct ks_frames *frames)
 	const uint64_t waiting = (uint64_t)frames->mlock.max + frames->lazyfree.max +
 				 frames->activate.max + frames->deactivate.max;
 	const uint64_t slots = (uint64_t)frames->extra.capacity + frames->marks.capacity +
-			       frames->mlock_counts.capacity;
+			       frames->mlock_counts.capacity + frames->poisoned.capacity;
 	uint64_t bytes = slots * 2 * sizeof(uint64_t) + waiting * sizeof(uint64_t) +
 			 frames->lru_more_max * sizeof(*frames->lru_more);
 

@@ -103,6 +103,7 @@ struct ks_frames {
 	struct ks_lru_batch mlock, lazyfree, activate, deactivate;
 	struct ks_map mlock_counts; /* pfn, of a folio its head: lru.h */
 	struct ks_map marks;	    /* of single frames: lru_mark.c */
+	struct ks_map poisoned;	    /* pfn -> 1: its memory failed; the zero page, too */
 	uint64_t nr_used;
 	/* the bell upstairs: a KSM frame lost its last reference; called before it is freed */
 	void (*ksm_freed)(void *self, ks_pfn pfn);
@@ -168,6 +169,15 @@ uint32_t ks_frame_refs(const struct ks_frames *frames, ks_pfn pfn);
 uint32_t ks_frame_pins(const struct ks_frames *frames, ks_pfn pfn);
 /* The simulated machine has this many pages left: knob memory_pages. */
 bool ks_frames_have_room(const struct ks_env *env, const struct ks_frames *frames, uint64_t pages);
+/* The memory of the frame failed, of a page of a large folio or not: PG_hwpoison. It will never be
+ * free again: without its last reference it is held for good. */
+void ks_frame_poison(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
+static inline bool ks_frame_is_poisoned(const struct ks_frames *frames, ks_pfn pfn)
+{
+	return frames->poisoned.nr && ks_map_find(&frames->poisoned, pfn);
+}
+/* Any of @nr frames from @pfn on? */
+bool ks_frames_any_poisoned(const struct ks_frames *frames, ks_pfn pfn, uint32_t nr);
 /* Frees a single frame that has no reference; nothing if it has one or is free already. */
 void ks_frame_free_if_unused(struct ks_env *env, struct ks_frames *frames, ks_pfn pfn);
 /* false if free or never allocated */

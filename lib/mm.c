@@ -187,7 +187,7 @@ static long copy_entry(const struct copy *c, uint64_t vpn, struct ks_pte pte)
 	if (ks_pte_is_anon(pte))
 		return copy_anon(c, vpn, pte);
 	pte.bits &= ~KS_PTE(WATCHED);
-	if (ks_pte_is_guard(pte)) {
+	if (ks_pte_is_guard(pte) || ks_pte_is_hwpoison(pte)) {
 		set_pte(c, c->child, vpn, pte);
 		return 0;
 	}

@@ -303,6 +303,13 @@ static inline bool ks_pte_is_guard(struct ks_pte pte)
 {
 	return pte.bits & KS_PTE(NONPRESENT) && !pte.pfn;
 }
+/* The entry of a page whose memory failed: neither present nor swapped; pfn is the frame, which it
+ * does not count as a mapping of. Models: include/linux/swapops.h:make_hwpoison_entry(). */
+#define KS_PTE_HWPOISON (KS_PTE(NONPRESENT) | KS_PTE(FILE))
+static inline bool ks_pte_is_hwpoison(struct ks_pte pte)
+{
+	return (pte.bits & KS_PTE_HWPOISON) == KS_PTE_HWPOISON;
+}
 /* true: maps an anonymous page (KSM pages are) */
 static inline bool ks_pte_is_anon(struct ks_pte pte)
 {

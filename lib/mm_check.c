@@ -60,6 +60,10 @@ static const char *check_entry(struct count *c, const struct ks_vma *vma, struct
 		return "I10: an entry lies outside of all VMAs";
 	if (ks_pte_is_guard(pte))
 		return NULL;
+	if (ks_pte_is_hwpoison(pte))
+		return pte.bits == KS_PTE_HWPOISON && ks_frame_is_poisoned(&c->sys->frames, pte.pfn)
+			       ? NULL
+			       : "I27: an entry of a page that is lost names a sound one";
 	if (pte.bits & KS_PTE(NONPRESENT)) {
 		if (pte.bits & KS_PTE(PRESENT))
 			return "I12: an entry is present and swapped out";
@@ -256,6 +260,22 @@ static const char *check_slots(struct count *c)
 	return c->slots.nr + idle == sys->swap.live ? NULL : "I12: a swap slot is lost";
 }
 
+/* What failed is in use for good: some reference holds it. */
+static const char *check_poisoned(const struct ks_system *sys)
+{
+	const struct ks_map *poisoned = &sys->frames.poisoned;
+
+	for (uint32_t i = 0; i < poisoned->capacity; i++) {
+		const ks_pfn pfn = (ks_pfn)poisoned->slots[2 * (size_t)i];
+
+		if (pfn && !ks_frame_live(&sys->frames, pfn))
+			return "I27: a frame whose memory failed is free";
+	}
+	return poisoned->nr == sys->env->count[KSMSIM_COUNT_HardwareCorrupted]
+		       ? NULL
+		       : "I27: HardwareCorrupted is not the number of frames whose memory failed";
+}
+
 static const char *check_pins(const struct ks_system *sys, const struct ks_mm *mm)
 {
 	for (uint32_t i = 0; i < mm->nr_pins; i++) {
@@ -294,6 +314,8 @@ const char *ks_system_check(struct ks_system *sys)
 		wrong = check_frames(&c);
 	if (!wrong)
 		wrong = check_slots(&c);
+	if (!wrong)
+		wrong = check_poisoned(sys);
 	if (!wrong && !ks_contents_check(&sys->contents))
 		wrong = "I7: the contents are broken";
 	ks_map_destroy(sys->env, &c.maps);

@@ -61,6 +61,8 @@ static bool underused(struct ks_system *sys, const struct ks_folio *folio)
 	if (sys->env->feature[KS_FEAT_shrinker_skips_mlocked] &&
 	    ks_lru_is_mlocked(&sys->frames, folio->head))
 		return false;
+	if (ks_frames_any_poisoned(&sys->frames, folio->head, ks_folio_pages(folio)))
+		return false;
 	if (!policy->underused)
 		return thp_underused(sys, folio);
 	ks_cost_n(sys->env, KS_COST_zero_test, question.pages);

@@ -13,7 +13,8 @@
  * What could surprise: step 2 takes the PTEs of a folio away one by one, so that a
  * folio mapped by PTEs counts as partially mapped for a moment, and is counted; one
  * mapped by PMDs only does not. The zero page comes in whoever wanted the split,
- * in every process, and nobody counts it.
+ * in every process, and nobody counts it. A page whose memory failed never becomes the
+ * zero page; where a PTE maps it, it is lost in step 2, where a PMD does it stays mapped.
  *
  * Models: mm/huge_memory.c:__folio_split(), mm/rmap.c:try_to_migrate_one(),
  * mm/migrate.c:remove_migration_pte(), try_to_map_unused_to_zeropage().
@@ -105,6 +106,11 @@ static void unmap_ptes(struct split *s, struct ks_mm *mm, uint64_t start, uint64
 		if (locked)
 			ks_lru_munlock(sys->env, &sys->frames, pte.pfn, false);
 		ks_folio_unmap_ptes(sys->env, &sys->frames, pte.pfn, 1, mm->id);
+		if (ks_frame_is_poisoned(&sys->frames, pte.pfn)) {
+			ks_pte_set(sys->env, &sys->tables, &mm->pt, vpn,
+				   (struct ks_pte){ pte.pfn, KS_PTE_HWPOISON });
+			mm->rss_anon--;
+		}
 	}
 }
 
@@ -136,7 +142,7 @@ static bool wants_zero_page(const struct split *s, const struct ks_vma *vma, ks_
 	};
 
 	if (ks_frame(&sys->frames, pfn)->cid != KS_CID_ZERO || vma->flags & KS_VM_LOCKED ||
-	    ks_lru_is_mlocked(&sys->frames, pfn))
+	    ks_lru_is_mlocked(&sys->frames, pfn) || ks_frame_is_poisoned(&sys->frames, pfn))
 		return false;
 	return policy->zero_remap ? policy->zero_remap(policy->self, &question) : question.feature;
 }

@@ -127,7 +127,7 @@ static uint64_t count_ksm_pages(const struct ksmsim *sim, const struct ks_mm *mm
 			     slot = ks_leaf_next(leaf, (unsigned)slot + 1)) {
 				const struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
 
-				nr += ks_pte_is_anon(pte) &&
+				nr += (ks_pte_is_anon(pte) || ks_pte_is_hwpoison(pte)) &&
 				      ks_frame_test(ks_frame(&sim->sys.frames, pte.pfn),
 						    KS_FRAME_KSM);
 			}

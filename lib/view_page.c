@@ -36,6 +36,7 @@ enum kpf {
 	KPF_COMPOUND_HEAD = 15,
 	KPF_COMPOUND_TAIL = 16,
 	KPF_UNEVICTABLE = 18,
+	KPF_HWPOISON = 19,
 	KPF_KSM = 21,
 	KPF_THP = 22,
 	KPF_ZERO_PAGE = 24,
@@ -54,6 +55,8 @@ static enum ksmsim_page_state page_state(const struct ksmsim *sim, struct ks_pte
 {
 	if (ks_pte_is_guard(pte))
 		return KSMSIM_PAGE_GUARD;
+	if (ks_pte_is_hwpoison(pte))
+		return KSMSIM_PAGE_HWPOISON;
 	if (pte.bits & KS_PTE(NONPRESENT))
 		return KSMSIM_PAGE_SWAP;
 	if (!(pte.bits & KS_PTE(PRESENT)))
@@ -88,6 +91,7 @@ static uint64_t pagemap_word(const struct ksmsim *sim, const struct ksmsim_page 
 	case KSMSIM_PAGE_GUARD:
 		return PM_SWAP | PM_GUARD;
 	case KSMSIM_PAGE_SWAP:
+	case KSMSIM_PAGE_HWPOISON: /* the kind of entry, below the offset, differs between kernels */
 		return PM_SWAP | page->pfn << PM_SWAP_SHIFT;
 	case KSMSIM_PAGE_FILE:
 		return PM_PRESENT | PM_FILE | page->pfn;
@@ -174,7 +178,8 @@ static void fill_frame(struct ksmsim *sim, ks_pfn pfn, struct ksmsim_page *out)
 	out->order = folio ? folio->order : 0;
 	out->checksum = ks_content_checksum(&sim->sys.contents, ks_frame(frames, pfn)->cid);
 	out->node = ks_frame_nid(frames, pfn);
-	out->kpageflags = folio ? flags_of_large(sim, folio, pfn) : flags_of_small(frames, pfn);
+	out->kpageflags = (folio ? flags_of_large(sim, folio, pfn) : flags_of_small(frames, pfn)) |
+			  kpf_if(ks_frame_is_poisoned(frames, pfn), KPF_HWPOISON);
 }
 
 static void fill_item(const struct ksmsim *sim, const struct ks_mm *mm, uint64_t vpn,
@@ -210,7 +215,9 @@ static void fill_page(struct ksmsim *sim, const struct ks_mm *mm, uint64_t vpn,
 	} else if (pte.bits & KS_PTE(SPECIAL)) {
 		out->huge_zero = pte.pfn != KS_PFN_ZERO;
 		out->order = out->huge_zero ? sim->sys.frames.pmd_order : 0;
-		out->kpageflags = flags_of_zero(sim, out);
+		out->kpageflags =
+			flags_of_zero(sim, out) |
+			kpf_if(ks_frame_is_poisoned(&sim->sys.frames, pte.pfn), KPF_HWPOISON);
 	}
 	out->pagemap = pagemap_word(sim, out);
 }

@@ -41,10 +41,29 @@ static void account(struct smaps *s, ks_pfn pfn, uint64_t nr, uint32_t maps, uin
 		   : &out->private_clean) += nr;
 }
 
+/* The entry of a page whose memory failed: as shared, though nothing maps it any more, and all of its
+ * Pss. Models: smaps_pte_entry() of a page that is not present. */
+static void account_lost(struct smaps *s, ks_pfn pfn)
+{
+	const struct ks_frames *frames = &s->sim->sys.frames;
+	const bool dirty = ks_page_dirty(frames, pfn);
+
+	s->out->ksm += ks_frame_test(ks_frame(frames, pfn), KS_FRAME_KSM);
+	s->out->anonymous++;
+	s->out->lazyfree += ks_page_lazyfree(frames, pfn) && !dirty;
+	s->out->referenced += !!(ks_lru_marks(frames, pfn) & KS_LRU_REFERENCED);
+	s->pss += (uint64_t)s->sim->sys.contents.page_bytes << PSS_SHIFT;
+	*(dirty ? &s->out->shared_dirty : &s->out->shared_clean) += 1;
+}
+
 static void account_page(struct smaps *s, struct ks_pte pte)
 {
 	const struct ks_frames *frames = &s->sim->sys.frames;
 
+	if (ks_pte_is_hwpoison(pte)) {
+		account_lost(s, pte.pfn);
+		return;
+	}
 	if (pte.bits & KS_PTE(NONPRESENT) && !ks_pte_is_guard(pte))
 		s->out->swap++;
 	if (!ks_pte_is_anon(pte))

@@ -25,7 +25,7 @@ void ks_zero_page_unmapped(struct ks_system *sys, struct ks_mm *mm)
 
 void ks_pte_gone(struct ks_system *sys, struct ks_mm *mm, struct ks_pte pte)
 {
-	if (ks_pte_is_guard(pte)) {
+	if (ks_pte_is_guard(pte) || ks_pte_is_hwpoison(pte)) {
 		return;
 	} else if (pte.bits & KS_PTE(NONPRESENT)) {
 		mm->swap_pages--;

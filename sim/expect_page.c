@@ -59,6 +59,7 @@ enum mark {
 	ACTIVE,
 	ONCE,
 	AS_FILE,
+	POISONED,
 	WRITABLE,
 	NR_MARKS
 };
@@ -75,6 +76,7 @@ static const struct {
 	[ACTIVE] = { "active", SIM_SIGHT_flags },
 	[ONCE] = { "once", SIM_SIGHT_flags },	    /* bit 56 of pagemap */
 	[AS_FILE] = { "as_file", SIM_SIGHT_flags }, /* bit 61 */
+	[POISONED] = { "poisoned", SIM_SIGHT_flags },
 	[WRITABLE] = { "writable", SIM_SIGHT_writable },
 };
 
@@ -91,7 +93,7 @@ static unsigned marks_of(const struct ksmsim_page *page)
 	       (flags & KPF_ACTIVE ? 1u << ACTIVE : 0) |
 	       (page->pagemap & PAGEMAP_ONCE ? 1u << ONCE : 0) |
 	       (page->pagemap & PAGEMAP_FILE ? 1u << AS_FILE : 0) |
-	       (unsigned)page->writable << WRITABLE;
+	       (flags & KPF_HWPOISON ? 1u << POISONED : 0) | (unsigned)page->writable << WRITABLE;
 }
 
 static bool parse_state(struct sim_word word, struct sim_expect_state *state)
@@ -308,7 +310,7 @@ static int frame_of(struct sim_expectation *e, struct sim_word word, bool *prese
 	if (error)
 		return error;
 	*present = page.state != KSMSIM_PAGE_NONE && page.state != KSMSIM_PAGE_SWAP &&
-		   page.state != KSMSIM_PAGE_GUARD;
+		   page.state != KSMSIM_PAGE_GUARD && page.state != KSMSIM_PAGE_HWPOISON;
 	*pfn = page.pfn;
 	return 0;
 }

@@ -45,7 +45,8 @@ static bool goes_page_by_page(const struct sim_op *op)
 	case SIM_OP_madvise:
 		return op->advice == KSMSIM_MADV_POPULATE_READ ||
 		       op->advice == KSMSIM_MADV_POPULATE_WRITE ||
-		       op->advice == KSMSIM_MADV_GUARD_INSTALL;
+		       op->advice == KSMSIM_MADV_GUARD_INSTALL ||
+		       op->advice == KSMSIM_MADV_HWPOISON;
 	default:
 		return false;
 	}

@@ -188,6 +188,8 @@ static int do_madvise(struct live *live, const struct sim_op *op, int64_t *resul
 #include "ksmsim/advices.def"
 	};
 
+	if (op->advice == KSMSIM_MADV_HWPOISON)
+		return live_memory_failure(live, op, result);
 	return live_call(live, op->process, result, SYS_madvise, op->vaddr, op->length,
 			 (uint64_t)advices[op->advice]);
 }

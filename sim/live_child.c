@@ -196,24 +196,26 @@ struct kernel_sigaction {
 	uint64_t handler, flags, restorer, mask;
 };
 
+int live_handle(struct live *live, uint32_t process, int signal, uint64_t handler,
+		uint64_t restorer)
+{
+	struct live_process *p = &live->processes[process];
+	const struct kernel_sigaction action = { handler, SA_NODEFER | 0x04000000 /* SA_RESTORER */,
+						 restorer, 0 };
+	int64_t result;
+
+	memcpy(live_scratch_of(live, p), &action, sizeof(action));
+	return live_call(live, process, &result, SYS_rt_sigaction, (uint64_t)signal,
+			 live_slot_address(p) + LIVE_SLOT_SCRATCH, 0, 8);
+}
+
 /* Answer -EFAULT to what the mappings do not allow. */
 static int catch_faults(struct live *live, uint32_t process)
 {
-	static const int signals[] = { SIGSEGV, SIGBUS };
-	struct live_process *p = &live->processes[process];
-	const uint64_t scratch = live_slot_address(p) + LIVE_SLOT_SCRATCH;
-	const struct kernel_sigaction action = { live_code_fault_address(),
-						 SA_NODEFER | 0x04000000 /* SA_RESTORER */,
-						 live_code_fault_address(), 0 };
-	int64_t result;
-	size_t i;
-	int error = 0;
+	const uint64_t handler = live_code_fault_address();
+	const int error = live_handle(live, process, SIGSEGV, handler, handler);
 
-	memcpy(live_scratch_of(live, p), &action, sizeof(action));
-	for (i = 0; !error && i < 2; i++)
-		error = live_call(live, process, &result, SYS_rt_sigaction, (uint64_t)signals[i],
-				  scratch, 0, 8);
-	return error;
+	return error ? error : live_handle(live, process, SIGBUS, handler, handler);
 }
 
 /* Nothing is left but the arena. */

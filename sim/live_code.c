@@ -29,11 +29,14 @@
  * r15 is the slot all the time. Offsets are those of struct live_slot:
  * 0 go, 4 done, 8 order, 16 args, 72 result.
  */
-extern const unsigned char live_code_start[], live_code_main[], live_code_fault[], live_code_end[];
+extern const unsigned char live_code_start[], live_code_main[], live_code_fault[], live_code_end[],
+	live_code_ignore[], live_code_return[];
 __asm__(".pushsection .rodata\n"
 	".balign 16\n"
 	".globl live_code_start, live_code_main, live_code_fault, live_code_end\n"
 	".hidden live_code_start, live_code_main, live_code_fault, live_code_end\n"
+	".globl live_code_ignore, live_code_return\n"
+	".hidden live_code_ignore, live_code_return\n"
 	"live_code_start:\n" /* after exec: argv[0] spells the slot, 'A' + 4 bits each */
 	"	mov 8(%rsp), %rsi\n"
 	"	xor %r14d, %r14d\n"
@@ -139,6 +142,11 @@ __asm__(".pushsection .rodata\n"
 	"	jnz 9b\n"
 	"	mov %r14, %r15\n"
 	"	jmp live_code_main\n"
+	"live_code_ignore:\n" /* signal handler: goes on behind the system call */
+	"	ret\n"
+	"live_code_return:\n"
+	"	mov $15, %eax\n" /* rt_sigreturn */
+	"	syscall\n"
 	"live_code_end:\n"
 	".popsection\n");
 
@@ -148,9 +156,24 @@ _Static_assert(LIVE_SLOT_SIZE == 1 << 19 && LIVE_SLOT_STACK == 0x1f000, "live_co
 _Static_assert(offsetof(struct live_slot, result) == 72, "live_code_main");
 _Static_assert(LIVE_ARENA_FD == 100, "live_code_start");
 
+static uint64_t address_of(const unsigned char *code)
+{
+	return LIVE_ARENA + (uint64_t)(code - live_code_start);
+}
+
 uint64_t live_code_fault_address(void)
 {
-	return LIVE_ARENA + (uint64_t)(live_code_fault - live_code_start);
+	return address_of(live_code_fault);
+}
+
+uint64_t live_code_ignore_address(void)
+{
+	return address_of(live_code_ignore);
+}
+
+uint64_t live_code_return_address(void)
+{
+	return address_of(live_code_return);
 }
 
 #else
@@ -159,6 +182,16 @@ static const unsigned char live_code_start[1];
 static const unsigned char *const live_code_end = live_code_start;
 
 uint64_t live_code_fault_address(void)
+{
+	return 0;
+}
+
+uint64_t live_code_ignore_address(void)
+{
+	return 0;
+}
+
+uint64_t live_code_return_address(void)
 {
 	return 0;
 }

@@ -38,6 +38,7 @@ struct scan_arg {
 #define SCAN_IOCTL _IOWR('f', 16, struct scan_arg)
 #define SCAN_FILE (UINT64_C(1) << 2)
 #define SCAN_PRESENT (UINT64_C(1) << 3)
+#define SCAN_SWAPPED (UINT64_C(1) << 4)
 #define SCAN_ZERO (UINT64_C(1) << 5)
 #define SCAN_HUGE (UINT64_C(1) << 6)
 #define SCAN_GUARD (UINT64_C(1) << 8)
@@ -82,7 +83,10 @@ static int add_region(struct live *live, const struct live_process *process,
 		if (got <= 0)
 			return live_fail_errno(live, "pagemap");
 		for (i = 0; i < (uint64_t)got / 8; i++, at += LIVE_PAGE) {
-			if (!(entries[i] & (PAGEMAP_PRESENT | PAGEMAP_GUARD)))
+			const bool lost = live->lost && entries[i] & PAGEMAP_SWAP &&
+					  !(entries[i] & PAGEMAP_GUARD);
+
+			if (!(entries[i] & (PAGEMAP_PRESENT | PAGEMAP_GUARD)) && !lost)
 				continue;
 			if (!sim_grow(live->mem, &pages->list, &pages->capacity, pages->nr,
 				      sizeof(*pages->list)))
@@ -94,6 +98,7 @@ static int add_region(struct live *live, const struct live_process *process,
 				.pfn = entries[i] & PAGEMAP_PRESENT ? entries[i] & PAGEMAP_PFN : 0,
 				.entry = entries[i],
 				.guard = !(entries[i] & PAGEMAP_PRESENT),
+				.lost = lost,
 				.huge = (categories & SCAN_HUGE) != 0,
 				.zero = (categories & SCAN_ZERO) != 0,
 				.file = (categories & SCAN_FILE) != 0,
@@ -116,6 +121,8 @@ static int list_part(struct live *live, const struct live_process *process, uint
 				.return_mask = SCAN_PRESENT | SCAN_FILE | SCAN_ZERO | SCAN_HUGE };
 	int nr, i, error = 0;
 
+	if (live->lost)
+		arg.category_anyof_mask |= SCAN_SWAPPED;
 	if (live->sight.guard_pages) {
 		arg.category_anyof_mask |= SCAN_GUARD;
 		arg.return_mask |= SCAN_GUARD;
@@ -359,7 +366,7 @@ static enum ksmsim_page_state state_of(const struct live *live, const struct liv
 				       const struct live_page *page)
 {
 	if (page->guard)
-		return KSMSIM_PAGE_GUARD;
+		return page->lost ? KSMSIM_PAGE_HWPOISON : KSMSIM_PAGE_GUARD;
 	if (page->zero)
 		return live_is_ksm_zero(live, process->mm, page->vaddr) ? KSMSIM_PAGE_KSM_ZERO
 									: KSMSIM_PAGE_ZERO;
@@ -451,6 +458,9 @@ int live_process_get(struct live *live, uint32_t process, struct ksmsim_process 
 		out->swap_pages = pages_of(text, "Swap:");
 		out->anon_huge = pages_of(text, "AnonHugePages:") / BLOCK;
 	}
+	/* to smaps they still are pages */
+	if (live->lost)
+		out->rss_anon -= live_failure_lost(live, process);
 	out->nr_vmas = count_mappings(p);
 	return 0;
 }

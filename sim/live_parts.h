@@ -60,7 +60,9 @@ enum live_order {
 struct live_page {
 	uint64_t vaddr, pfn;
 	uint64_t entry; /* of pagemap */
-	bool zero, file, huge, guard;
+	bool zero, file, huge;
+	bool guard;	/* not present: a guard page */
+	bool lost;	/* or a page whose memory failed */
 	uint8_t order;	/* this and the rest: live_pages_look() */
 	uint64_t flags; /* of kpageflags */
 	uint64_t mapcount;
@@ -191,6 +193,8 @@ struct live {
 	int ksmd_stat, scanned, skipped; /* files read all the time; -1: there is none */
 	int kpagecount, kpageflags;
 	struct live_sight sight;
+	bool lost; /* the memory of pages has failed: live_failure.c */
+	int64_t failed_pages;
 	struct live_thp thp;
 	struct live_vmstat vmstat;
 	int64_t base[KSMSIM_COUNT_NR];
@@ -299,6 +303,9 @@ int live_order(struct live *live, uint32_t process, enum live_order order, const
 #define LIVE_ARGS(...)                       \
 	((const uint64_t[]){ __VA_ARGS__ }), \
 		sizeof((const uint64_t[]){ __VA_ARGS__ }) / sizeof(uint64_t)
+/* A signal handler in the process, and what it returns through. */
+int live_handle(struct live *live, uint32_t process, int signal, uint64_t handler,
+		uint64_t restorer);
 /* live_order(LIVE_SYSCALL) */
 #define live_call(live, process, result, ...) \
 	live_order(live, process, LIVE_SYSCALL, LIVE_ARGS(__VA_ARGS__), result)
@@ -309,8 +316,18 @@ int live_order(struct live *live, uint32_t process, enum live_order order, const
 void live_code_copy(uint8_t *to);
 /* In a process: where it answers -EFAULT. */
 uint64_t live_code_fault_address(void);
+/* A handler that does nothing, and what the kernel returns through behind it. */
+uint64_t live_code_ignore_address(void);
+uint64_t live_code_return_address(void);
 /* Makes live->program_fd. */
 int live_code_program(struct live *live);
+
+/* ---- live_failure.c ---- */
+
+/* madvise HWPOISON */
+int live_memory_failure(struct live *live, const struct sim_op *op, int64_t *result);
+/* Entries of the process whose pages are lost. */
+uint64_t live_failure_lost(struct live *live, uint32_t process);
 
 /* ---- live_access.c ---- */
 

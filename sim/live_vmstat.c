@@ -213,6 +213,8 @@ static int64_t read_counter(const struct live *live, enum ksmsim_counter counter
 		return count_items(live);
 	if (!strcmp(row->file, "vmstat"))
 		return live->vmstat.sum[counter];
+	if (counter == KSMSIM_COUNT_HardwareCorrupted)
+		return live->failed_pages;
 	if (live_is_thp_file(row->file))
 		live_read_number(live->thp.dir, strchr(row->file, '/') + 1, &value);
 	else if (!strncmp(row->file, "ksm/", 4))

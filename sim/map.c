@@ -35,6 +35,7 @@ static const struct kind {
 	{ 's', "in swap" },
 	{ 'f', "page of a file" },
 	{ 'g', "guard" },
+	{ 'x', "lost: its memory failed" },
 	{ '.', "nothing" },
 };
 enum {
@@ -49,6 +50,7 @@ enum {
 	SWAP,
 	PAGE_OF_FILE,
 	GUARD,
+	LOST,
 	HOLE,
 	NR
 };
@@ -90,6 +92,8 @@ static unsigned kind_of(const struct map *map, const struct ksmsim_page *page)
 		return SWAP;
 	case KSMSIM_PAGE_GUARD:
 		return GUARD;
+	case KSMSIM_PAGE_HWPOISON:
+		return LOST;
 	case KSMSIM_PAGE_ANON:
 		break;
 	}

@@ -12,7 +12,8 @@
  * being mlocked or the other way round, x the bit "mapped once" is not as the number of
  * mappings has it, b other bits are not those that such a page has, r referenced (of a
  * KSM page: not referenced), v active. a1..4 are four frames in a row, k5*2 is the same
- * frame twice. g is a guard page.
+ * frame twice. g is a guard page,
+ * x one that is lost since its memory failed.
  *
  * Frames are numbered in the order in which they are met, over all processes:
  * two backends that agree on which page is which frame give the same text,
@@ -192,9 +193,11 @@ static unsigned flags_of(const struct ksmsim_page *page)
 static int look_at(struct writer *w, const struct ksmsim_page *page, struct look *look)
 {
 	static const char states[] = {
-		[KSMSIM_PAGE_NONE] = '-', [KSMSIM_PAGE_ANON] = 'a',	[KSMSIM_PAGE_KSM] = 'k',
-		[KSMSIM_PAGE_ZERO] = 'z', [KSMSIM_PAGE_KSM_ZERO] = 'Z', [KSMSIM_PAGE_FILE] = 'f',
-		[KSMSIM_PAGE_SWAP] = 's', [KSMSIM_PAGE_GUARD] = 'g',
+		[KSMSIM_PAGE_NONE] = '-',     [KSMSIM_PAGE_ANON] = 'a',
+		[KSMSIM_PAGE_KSM] = 'k',      [KSMSIM_PAGE_ZERO] = 'z',
+		[KSMSIM_PAGE_KSM_ZERO] = 'Z', [KSMSIM_PAGE_FILE] = 'f',
+		[KSMSIM_PAGE_SWAP] = 's',     [KSMSIM_PAGE_GUARD] = 'g',
+		[KSMSIM_PAGE_HWPOISON] = 'x',
 	};
 	enum ksmsim_page_state state = page->state;
 
@@ -408,8 +411,9 @@ void sim_pages_at(const char *text, uint64_t page, char *buf, size_t size)
 	static const struct {
 		char letter;
 		const char *word;
-	} words[] = { { '-', "none" },	   { 'a', "anon" }, { 'k', "ksm" },  { 'z', "zero" },
-		      { 'Z', "ksm_zero" }, { 'f', "file" }, { 's', "swap" }, { 'g', "guard" } };
+	} words[] = { { '-', "none" }, { 'a', "anon" },	    { 'k', "ksm" },
+		      { 'z', "zero" }, { 'Z', "ksm_zero" }, { 'f', "file" },
+		      { 's', "swap" }, { 'g', "guard" },    { 'x', "hwpoison" } };
 	static const char *const flag_words[sizeof(flag_letters) - 1] = {
 		"dirty",  "lazily freed", "mlocked",	"unevictable unlike mlocked",
 		"bit 56", "other bits",	  "referenced", "active"

@@ -28,6 +28,7 @@ static const struct {
 	{ "advisor", "/sys/kernel/mm/ksm/advisor_mode" },
 	{ "scan_counters", "/sys/kernel/mm/ksm/pages_scanned" },
 	{ "zero_tracking", "/sys/kernel/mm/ksm/ksm_zero_pages" },
+	{ "memory_failure", "/proc/sys/vm/memory_failure_early_kill" },
 };
 
 static unsigned version_of(const char *text)

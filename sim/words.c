@@ -229,8 +229,8 @@ int sim_errno_number(struct sim_word word)
 const char *sim_state_name(const void *self, size_t i)
 {
 	/* in the order of enum ksmsim_page_state */
-	static const char *const names[] = { "none",	 "anon", "ksm",	 "zero",
-					     "ksm_zero", "file", "swap", "guard" };
+	static const char *const names[] = { "none", "anon", "ksm",   "zero",	 "ksm_zero",
+					     "file", "swap", "guard", "hwpoison" };
 
 	(void)self;
 	return i < sizeof(names) / sizeof(*names) ? names[i] : NULL;

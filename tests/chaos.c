@@ -309,10 +309,11 @@ static bool allowed(const struct chaos *chaos, bool own, struct chaos_page old,
 		       now.content == chaos->zero_checksum;
 	if (old.seen == CHAOS_KNOWN && now.seen == CHAOS_KNOWN)
 		return old.content == now.content;
-	/* reclaim drops pages that MADV_FREE gave up */
+	/* reclaim drops pages that MADV_FREE gave up; a page whose memory fails is lost to all */
 	if (old.seen != CHAOS_NONE && now.seen == CHAOS_NONE)
 		return op->kind == CHAOS_SWAPOUT || op->kind == CHAOS_SHRINK ||
-		       (op->kind == CHAOS_MADVISE && op->flags == KSMSIM_MADV_PAGEOUT);
+		       (op->kind == CHAOS_MADVISE &&
+			(op->flags == KSMSIM_MADV_PAGEOUT || op->flags == KSMSIM_MADV_HWPOISON));
 	return old.seen != CHAOS_NONE || now.seen == CHAOS_NONE || own;
 }
 

@@ -197,7 +197,7 @@ static void draw_madvise(struct chaos *chaos, const struct chaos_process *proces
 	else
 		op->flags = KSMSIM_MADV_MERGEABLE;
 	if (op->flags == KSMSIM_MADV_POPULATE_READ || op->flags == KSMSIM_MADV_POPULATE_WRITE ||
-	    op->flags == KSMSIM_MADV_GUARD_INSTALL)
+	    op->flags == KSMSIM_MADV_GUARD_INSTALL || op->flags == KSMSIM_MADV_HWPOISON)
 		draw_range(chaos, process, op);
 	else
 		draw_long_range(chaos, process, op);

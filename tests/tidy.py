@@ -28,7 +28,7 @@ FLOORS = [
     ("frame", "frame frame_* folio lru lru_*"),
     ("pgtable", "pg*"),
     ("mm", "mm mm_* vma mmap mremap advice madvise cold mlock zap swap lazyfree rmap file pmd split"),
-    ("fault", "fault access access_* migrate thp collapse collapse_* khugepaged shrinker"),
+    ("fault", "fault access access_* migrate memory_failure thp collapse collapse_* khugepaged shrinker"),
     ("ksm", "ksm ksm_*"),
     ("policy and pacing", "policy policy_* pacing pacing_* ksmd advisor"),
     ("machine", "machine machine_* calls calls_* access_calls sysfs sysfs_* tables check check_* dump view view_*"),
