@@ -124,7 +124,6 @@ uint64_t ks_shrink_deferred(struct ks_system *sys)
 
 #define BATCH 128u	 /* SHRINK_BATCH */
 #define DEF_PRIORITY 12u /* of 1 << 12 folios one is asked for */
-#define TRIES 16u	 /* MAX_RECLAIM_RETRIES */
 
 /* One call at a priority: twice as many folios as that share of the queue, in batches, and only if they
  * fill one or are the whole queue. Models: do_shrink_slab(). */
@@ -157,13 +156,14 @@ static uint64_t shrink_slab(struct ks_system *sys, unsigned priority)
 
 uint64_t ks_shrink_force_empty(struct ks_system *sys)
 {
-	const unsigned rounds = TRIES * (sys->env->feature[KS_FEAT_reclaim_walks_twice] ? 2 : 1);
+	const unsigned walks = sys->env->feature[KS_FEAT_reclaim_walks_twice] ? 2 : 1;
+	const uint64_t rounds = sys->env->knob.shrink_tries * walks;
 	uint64_t split_up = 0;
 	bool waits;
 
 	ks_lru_drain(sys->env, &sys->frames);
 	waits = ks_reclaim_lazyfree(sys, false);
-	for (unsigned round = 0; round < rounds; round++) {
+	for (uint64_t round = 0; round < rounds; round++) {
 		for (unsigned priority = DEF_PRIORITY + 1; priority--;)
 			split_up += shrink_slab(sys, priority);
 		if (waits)

@@ -29,6 +29,7 @@ static const struct cli_option options[] = {
 struct command {
 	struct sim_options sim;
 	struct sim_probe probe;
+	struct sim_setting setting; /* that the machine needs */
 	const char *file, *out;
 	bool model, help;
 };
@@ -84,6 +85,8 @@ static int choose_kernel(struct command *c)
 	c->sim.profile = c->probe.profile;
 	c->sim.features = c->probe.features;
 	c->sim.nr_features = c->probe.nr_features;
+	c->sim.knobs = &c->setting;
+	c->sim.nr_knobs = sim_live_setting(&c->setting);
 	return 0;
 }
 

@@ -318,7 +318,7 @@ static int execute(struct live *live, const struct sim_op *op, int64_t *result)
 	case SIM_OP_policy:
 		return cannot(live, "a live kernel has its own rules");
 	case SIM_OP_split:
-		return cannot(live, "split needs debugfs, which a live kernel may not have");
+		return live_split(live, op, result);
 	default:
 		return execute_process(live, op, result);
 	}
@@ -339,6 +339,7 @@ static bool may_need_always(const struct sim_op *op)
 	case SIM_OP_scan:
 	case SIM_OP_drain:
 	case SIM_OP_shrink:
+	case SIM_OP_split:
 	case SIM_OP_unpin:
 	case SIM_OP_thpdisable:
 		return false;
@@ -355,9 +356,10 @@ static int live_execute(struct sim_backend *backend, const struct sim_op *op, in
 	*result = 0;
 	live->why[0] = '\0';
 	live->newcomer = 0;
-	live->thp.used |= op->id == SIM_OP_thp || op->id == SIM_OP_shrink ||
-			  (op->id == SIM_OP_madvise && (op->advice == KSMSIM_MADV_COLLAPSE ||
-							op->advice == KSMSIM_MADV_HUGEPAGE));
+	live->thp.used |=
+		op->id == SIM_OP_thp || op->id == SIM_OP_shrink || op->id == SIM_OP_split ||
+		(op->id == SIM_OP_madvise &&
+		 (op->advice == KSMSIM_MADV_COLLAPSE || op->advice == KSMSIM_MADV_HUGEPAGE));
 	live_vmstat_before(live);
 	if (may_need_always(op))
 		live_thp_open(live);

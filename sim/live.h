@@ -40,6 +40,13 @@ bool sim_live_tells(const char **what);
 /* "linux-6.18": the row of the profiles that is this kernel's; NULL: none is. */
 const char *sim_live_profile(void);
 
+/**
+ * sim_live_setting() - a knob that the model needs on this machine, since the kernel has no
+ * file for it
+ * Returns: false: there is none
+ */
+bool sim_live_setting(struct sim_setting *setting);
+
 /* The wait for another run to end, in ms, before sim_live_new() refuses. */
 #define SIM_LIVE_WAIT_MS 600000u
 

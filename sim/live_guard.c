@@ -38,7 +38,6 @@
 
 #define KSM_DIR "/sys/kernel/mm/ksm"
 #define THP_DIR "/sys/kernel/mm/transparent_hugepage"
-#define GROUP_DIR "/sys/fs/cgroup/memory"
 #define KNOBS_MAX 64
 #define KHUGEPAGED_NICE 19 /* as it makes itself */
 #define UNMERGE_TRIES 5
@@ -286,11 +285,7 @@ static void put_back(struct live *live, const struct saved *saved)
 			break;
 		doze(10); /* a reader that is being killed */
 	}
-	for (i = 0; i < 100 && guard->group[0]; i++) {
-		if (!rmdir(guard->group) || errno != EBUSY)
-			break;
-		doze(10); /* processes that are being killed */
-	}
+	live_group_remove(guard);
 }
 
 /* So that nobody who reads our output waits for the guard, and the trace can be removed. */
@@ -375,17 +370,6 @@ static int make_instance(struct live *live)
 	return guard->instance < 0 ? live_fail_errno(live, guard->instance_name) : 0;
 }
 
-/* A memory cgroup of the processes' own; without, the shrinker cannot be had alone. */
-static void make_group(struct live *live)
-{
-	struct live_guard *guard = &live->guard;
-
-	snprintf(guard->group, sizeof(guard->group), GROUP_DIR "/ksmsim-%d", (int)getpid());
-	if (access(GROUP_DIR "/cgroup.procs", W_OK) ||
-	    (mkdir(guard->group, 0700) && errno != EEXIST))
-		guard->group[0] = '\0';
-}
-
 /* The less time an operation takes, the less others do in between. */
 static void be_quick(struct live *live)
 {
@@ -452,7 +436,7 @@ int live_guard_start(struct live *live)
 		error = check_alone(live);
 	if (error)
 		return error;
-	make_group(live);
+	live_group_make(live);
 	save_knobs(&saved);
 	sched_getaffinity(live->guard.ksmd, sizeof(saved.ksmd_cpus), &saved.ksmd_cpus);
 	saved.ksmd_nice = live_nice_get(live->guard.ksmd);
@@ -480,8 +464,7 @@ void live_guard_end(struct live *live)
 	} else {
 		if (guard->instance_name[0])
 			unlinkat(guard->tracefs, guard->instance_name, AT_REMOVEDIR);
-		if (guard->group[0])
-			rmdir(guard->group);
+		live_group_remove(guard);
 	}
 	if (guard->before) {
 		sched_setaffinity(0, sizeof(*guard->before), guard->before);

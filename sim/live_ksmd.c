@@ -278,6 +278,8 @@ int live_ksm_write(struct live *live, const char *file, const char *text, int64_
 {
 	const char *name = name_in_ksm(file);
 
+	if (!strcmp(file, "ksmsim/shrink_tries"))
+		return live_group_write(live, text, result);
 	if (!name && !strncmp(file, "ksmsim/", 7))
 		return live_fail(live, SIM_LIVE_ESKIP, "%s is a knob of the model only", file);
 	*result = name ? write_knob(live, name, text) : -ENOENT;

@@ -11,6 +11,8 @@
  *	live_life.c	which KSM page a frame in an event stands for
  *	live_pages.c	pages and figures of a process
  *	live_thp.c	huge pages: knobs, khugepaged, the shrinker
+ *	live_split.c	large folios split at will
+ *	live_group.c	the memory cgroup of the processes
  *	live_vmstat.c	what is counted for the whole machine
  *	live_sight.c	what this kernel tells
  *	live_guard.c	one at a time, nobody else, and everything put back
@@ -135,8 +137,10 @@ struct live_guard {
 	int lock;
 	int tracefs, instance; /* directories */
 	char instance_name[32];
-	char group[64];	   /* memory cgroup of the processes; "": none */
-	cpu_set_t *before; /* our own CPUs */
+	char group[64];	    /* memory cgroup of the processes; "": none */
+	bool group_v2;	    /* of cgroups of version 2 */
+	bool group_enabled; /* for which memory cgroups were enabled */
+	cpu_set_t *before;  /* our own CPUs */
 	int cpu, nice;
 	pid_t ksmd;
 	pid_t khugepaged; /* 0: there was none yet */
@@ -365,6 +369,21 @@ int live_khugepaged(struct live *live, const struct sim_op *op, int64_t *result)
 int live_shrink(struct live *live, const struct sim_op *op, int64_t *result);
 /* madvise() of this process; huge pages are allowed to it for so long. */
 int live_madvise_self(const struct live *live, void *start, size_t length, int advice);
+
+/* ---- live_split.c ---- */
+
+int live_split(struct live *live, const struct sim_op *op, int64_t *result);
+
+/* ---- live_group.c ---- */
+
+/* Makes live->guard.group, if there are memory cgroups. */
+void live_group_make(struct live *live);
+/* Once its processes are gone. */
+void live_group_remove(const struct live_guard *guard);
+/* The knob shrink_tries: it can only be what it is. */
+int live_group_write(struct live *live, const char *text, int64_t *result);
+/* Reclaim what its processes have, until that brings nothing any more. */
+int live_group_reclaim(struct live *live);
 
 /* ---- live_vmstat.c ---- */
 

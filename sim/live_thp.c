@@ -20,8 +20,7 @@
  * for huge pages may have them (hugepages-2048kB/shmem_enabled is advise).
  *
  * The deferred split shrinker works for one memory cgroup: the processes have one
- * of their own, and memory.force_empty shrinks just it. It goes over what it could not
- * split many times, always the same number; and it reclaims lazily freed pages.
+ * of their own, and just that is shrunk (live_group.c).
  *
  * The huge zero folio is there or not depending on what was before: it is dropped
  * before a run, and the lock file has the number of its allocations then, so that a run
@@ -403,21 +402,11 @@ static void count_held(struct live *live)
 
 int live_shrink(struct live *live, const struct sim_op *op, int64_t *result)
 {
-	char path[96];
-	int error = 0;
+	const bool all = (op->options & SIM_OPTION(all)) != 0;
+	const int error = all ? drop_caches(live) : live_group_reclaim(live);
 
-	if (op->options & SIM_OPTION(all)) {
-		error = drop_caches(live);
-	} else if (live->thp.group < 0) {
-		return live_fail(live, SIM_LIVE_ESKIP, "shrink needs memory cgroups of version 1");
-	} else {
-		snprintf(path, sizeof(path), "%s/memory.force_empty", live->guard.group);
-		error = live_write_at(AT_FDCWD, path, "0", 1);
-		if (error)
-			error = live_fail(live, SIM_LIVE_EBROKEN, "%s: %s", path, strerror(-error));
-	}
 	*result = live_vmstat_splits(live);
-	if (op->options & SIM_OPTION(all))
+	if (all)
 		count_held(live);
 	return error;
 }

@@ -174,16 +174,15 @@ void live_vmstat_after(struct live *live)
 				stats.value[stat][order] - v->mthp_before.value[stat][order];
 }
 
+/* A kernel without statistics of sizes has no smaller ones. */
 int64_t live_vmstat_splits(struct live *live)
 {
-	int64_t now[KSMSIM_COUNT_NR], splits = 0;
+	int64_t splits = 0;
 	unsigned order;
 
-	if (live->vmstat.stats[KSMSIM_MTHP_split][LIVE_PMD_ORDER] < 0) {
-		read_counters(live, now);
-		return now[KSMSIM_COUNT_thp_split_page] -
-		       live->vmstat.before[KSMSIM_COUNT_thp_split_page];
-	}
+	if (live->vmstat.stats[KSMSIM_MTHP_split][LIVE_PMD_ORDER] < 0 &&
+	    live_vmstat_read(live, "thp_split_page", &splits))
+		return splits - live->vmstat.before[KSMSIM_COUNT_thp_split_page];
 	for (order = 2; order < KSMSIM_ORDERS; order++)
 		splits += read_stat(live->vmstat.stats[KSMSIM_MTHP_split][order]) -
 			  live->vmstat.mthp_before.value[KSMSIM_MTHP_split][order];

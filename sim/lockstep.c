@@ -499,7 +499,8 @@ static bool counts_for_all(const json_t *past)
 	const json_t *last = json_array_get(past, json_array_size(past) - 1);
 	const char *op = last ? strchr(json_string_value(last), ' ') : NULL;
 
-	return op && (!strncmp(op, " shrink", 7) || !strncmp(op, " khugepaged", 11));
+	return op && (!strncmp(op, " shrink", 7) || !strncmp(op, " split", 6) ||
+		      !strncmp(op, " khugepaged", 11));
 }
 
 bool sim_lockstep_doubts(const struct sim_lockstep *l)
