@@ -155,7 +155,7 @@ def kernel_image(name, cached):
     if image.exists():
         return image
     if not package.exists() and cached:
-        raise boot.Missing(f"Linux {name} is not here: {image}, which `{sys.argv[0]} fetch` downloads")
+        raise boot.Missing(f"Linux {name} is not here: {image}, which `{sys.argv[0]} fetch --kernel {name}` downloads")
     CACHE.mkdir(parents=True, exist_ok=True)
     keep(image_of(package.read_bytes() if package.exists() else download(kernel, package)), image)
     return image
