@@ -194,11 +194,14 @@ static void note_again(struct command *c)
 static int choose_live(struct command *c)
 {
 	struct sim_options *model = &c->lockstep.side[0];
+	const char *missing;
 	struct sim_setting setting;
 	char why[512];
 
 	if (!sim_live_supported(why, sizeof(why)))
 		return cli_error("the kernel cannot be used: %s", why);
+	if (!sim_live_tells(&missing))
+		fprintf(stderr, "ksmsim: %s\n", missing);
 	c->lockstep.side[1].backend = sim_live_new;
 	if (sim_live_setting(&setting) && cli_settings_add(&c->knobs, &setting, 1))
 		return CLI_USAGE;

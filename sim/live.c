@@ -8,7 +8,7 @@
  * SIM_LIVE_ESKIP and a sentence.
  *
  * Counters that the kernel never resets are shown relative to the start of the
- * run. What cannot be seen at all is named by live_blind().
+ * run. What cannot be seen at all is named by live_blind() (live_sight.c).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -374,50 +374,6 @@ static int live_execute(struct sim_backend *backend, const struct sim_op *op, in
 
 /* ---- observation ---- */
 
-static void live_blind(struct sim_backend *backend, struct sim_blind *blind)
-{
-	static const enum ksmsim_counter counters[] = {
-		KSMSIM_COUNT_walk_entries, KSMSIM_COUNT_unmerge_entries, KSMSIM_COUNT_stale_links,
-		KSMSIM_COUNT_file_collapses, KSMSIM_COUNT_nr_anon_frames, KSMSIM_COUNT_ksmd_cpu_ns,
-		KSMSIM_COUNT_host_bytes,
-		/* of the whole machine */
-		KSMSIM_COUNT_pgfault, KSMSIM_COUNT_pgreuse,
-		/* a level that others raise as well */
-		KSMSIM_COUNT_nr_anon_thps, KSMSIM_COUNT_deferred_split_queue,
-		/* its list is never empty here */
-		KSMSIM_COUNT_khugepaged_full_scans
-	};
-	/* a processor marks entries as accessed ahead of a program, too, which then does not come there */
-	static const enum sim_figure figures[] = { SIM_FIGURE_registered, SIM_FIGURE_nr_ptes,
-						   SIM_FIGURE_referenced };
-	/* newer kernels say more in ksm_stat */
-	static const struct {
-		enum sim_figure figure;
-		const char *key;
-	} stats[] = {
-		{ SIM_FIGURE_merging_pages, "ksm_merging_pages" },
-		{ SIM_FIGURE_zero_pages, "ksm_zero_pages" },
-		{ SIM_FIGURE_profit, "ksm_process_profit" },
-		{ SIM_FIGURE_mergeable, "ksm_mergeable" },
-		{ SIM_FIGURE_merge_any, "ksm_merge_any" },
-	};
-	char text[1024] = "";
-	size_t i;
-
-	live_read_at(AT_FDCWD, "/proc/self/ksm_stat", text, sizeof(text));
-	for (i = 0; i < sizeof(stats) / sizeof(*stats); i++)
-		if (!strstr(text, stats[i].key))
-			blind->figures |= UINT64_C(1) << stats[i].figure;
-	if (live_of(backend)->thp.zero_is_held)
-		blind->counters |= UINT64_C(1) << KSMSIM_COUNT_thp_zero_page_alloc;
-	for (i = 0; i < sizeof(counters) / sizeof(*counters); i++)
-		blind->counters |= UINT64_C(1) << counters[i];
-	for (i = 0; i < sizeof(figures) / sizeof(*figures); i++)
-		blind->figures |= UINT64_C(1) << figures[i];
-	blind->pages |= UINT64_C(1) << SIM_SIGHT_file | UINT64_C(1) << SIM_SIGHT_failed |
-			UINT64_C(1) << SIM_SIGHT_writable | UINT64_C(1) << SIM_SIGHT_refs;
-}
-
 static int live_read_file(struct sim_backend *backend, const char *file, char *buf, size_t size,
 			  int64_t *result)
 {
@@ -487,6 +443,8 @@ static bool live_listen(struct sim_backend *backend, ksmsim_listener listener, v
 {
 	struct live *live = live_of(backend);
 
+	if (!live->sight.events)
+		return false;
 	live->listener = listener;
 	live->listener_self = self;
 	if (!listener)
@@ -585,6 +543,7 @@ static int start(struct live *live, const struct sim_options *options)
 	live->kpageflags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
 	if (live->kpagecount < 0 || live->kpageflags < 0)
 		return live_fail_errno(live, "/proc");
+	live_sight_start(live);
 	error = live_ksmd_start(live);
 	if (!error)
 		error = live_thp_start(live);
@@ -608,7 +567,6 @@ int sim_live_new(const struct sim_options *options, struct sim_mem *mem, char *b
 		return KSMSIM_ENOMEM;
 	}
 	live->backend.ops = &live_ops;
-	live->has_guard_pages = true;
 	live->mem = mem;
 	live->guard.pipe = live->guard.lock = live->guard.tracefs = live->guard.instance = -1;
 	live->ksm = live->ksmd_stat = live->scanned = live->skipped = -1;

@@ -34,6 +34,9 @@ int sim_live_new(const struct sim_options *options, struct sim_mem *mem, char *b
  */
 bool sim_live_supported(char *why, size_t size);
 
+/* Does this kernel tell all that runs compare? @what: what it does not. */
+bool sim_live_tells(const char **what);
+
 /* "linux-6.18": the row of the profiles that is this kernel's; NULL: none is. */
 const char *sim_live_profile(void);
 

@@ -77,8 +77,6 @@ bool sim_live_supported(char *why, size_t size)
 	if (!profile && !uname(&name))
 		snprintf(why, size, "no profile is for this kernel: %s on %s", name.release,
 			 name.machine);
-	else if (profile && !strcmp(profile, "linux-6.1"))
-		snprintf(why, size, "linux-6.1 has no tracepoints of KSM");
 	else if (geteuid())
 		snprintf(why, size, "the live kernel needs root");
 	else if (access("/sys/kernel/mm/ksm/run", W_OK))

@@ -3,10 +3,11 @@
  *
  * The present pages of a process are read with PAGEMAP_SCAN, which jumps over
  * holes, and pagemap; they stay valid until something is executed. Counts of
- * mappings are from kpagecount.
+ * mappings are from kpagecount. A kernel without PAGEMAP_SCAN (6.1) has its pagemap
+ * read from end to end, which is why it cannot have terabytes.
  *
  * What could surprise: the KSM bit of kpageflags is set for every anonymous page
- * from 6.12 to 7.0. So a page is a KSM page if its frame is known from events to
+ * from 6.12 to 7.0. So where there are events a page is a KSM page if its frame is known from events to
  * have become one, is still mapped since, and is not a process's own (bit 34,
  * which is the anon-exclusive mark of an anonymous page).
  */
@@ -42,12 +43,36 @@ struct scan_arg {
 #define SCAN_HUGE (UINT64_C(1) << 6)
 #define SCAN_GUARD (UINT64_C(1) << 8)
 
+#define AREAS_MAX (UINT64_C(1) << 34) /* bytes that are looked at without PAGEMAP_SCAN */
+
 /* ---- present pages ---- */
+
+bool live_pages_can_scan(int pagemap, bool *guard_pages)
+{
+	struct scan_arg arg = { .size = sizeof(arg),
+				.category_anyof_mask = SCAN_PRESENT | SCAN_GUARD,
+				.return_mask = SCAN_PRESENT | SCAN_GUARD };
+
+	*guard_pages = ioctl(pagemap, SCAN_IOCTL, &arg) >= 0;
+	arg.category_anyof_mask = arg.return_mask = SCAN_PRESENT;
+	return *guard_pages || ioctl(pagemap, SCAN_IOCTL, &arg) >= 0;
+}
+
+/* What PAGEMAP_SCAN says of a page, as far as others say it, too. */
+static uint64_t categories_of(const struct live *live, uint64_t entry)
+{
+	uint64_t flags = 0;
+
+	if (entry & PAGEMAP_PRESENT)
+		pread(live->kpageflags, &flags, 8, (off_t)((entry & PAGEMAP_PFN) * 8));
+	return (entry & PAGEMAP_FILE ? SCAN_FILE : 0) | (flags & KPF_ZERO ? SCAN_ZERO : 0) |
+	       (flags & KPF_ZERO && flags & KPF_THP ? SCAN_HUGE : 0);
+}
 
 static int add_region(struct live *live, const struct live_process *process,
 		      const struct scan_region *region, struct live_pages *pages)
 {
-	uint64_t entries[ENTRIES], at = region->start, nr, i;
+	uint64_t entries[ENTRIES], at = region->start, nr, i, categories;
 	ssize_t got;
 
 	while (at < region->end) {
@@ -66,15 +91,17 @@ static int add_region(struct live *live, const struct live_process *process,
 			if (!sim_grow(live->mem, &pages->list, &pages->capacity, pages->nr,
 				      sizeof(*pages->list)))
 				return live_no_memory(live);
+			categories = live->sight.scan ? region->categories
+						      : categories_of(live, entries[i]);
 			pages->list[pages->nr++] = (struct live_page){
 				.vaddr = at,
 				.pfn = entries[i] & PAGEMAP_PRESENT ? entries[i] & PAGEMAP_PFN : 0,
 				.entry = entries[i],
 				.guard = !(entries[i] & PAGEMAP_PRESENT),
 				.lost = lost,
-				.huge = (region->categories & SCAN_HUGE) != 0,
-				.zero = (region->categories & SCAN_ZERO) != 0,
-				.file = (region->categories & SCAN_FILE) != 0,
+				.huge = (categories & SCAN_HUGE) != 0,
+				.zero = (categories & SCAN_ZERO) != 0,
+				.file = (categories & SCAN_FILE) != 0,
 			};
 		}
 	}
@@ -96,16 +123,12 @@ static int list_part(struct live *live, const struct live_process *process, uint
 
 	if (live->lost)
 		arg.category_anyof_mask |= SCAN_SWAPPED;
-	if (live->has_guard_pages) {
+	if (live->sight.guard_pages) {
 		arg.category_anyof_mask |= SCAN_GUARD;
 		arg.return_mask |= SCAN_GUARD;
 	}
 	while (!error && arg.start < arg.end) {
 		nr = ioctl(process->pagemap, SCAN_IOCTL, &arg);
-		if (nr < 0 && errno == EINVAL && live->has_guard_pages) {
-			live->has_guard_pages = false;
-			return list_part(live, process, start, end, pages);
-		}
 		if (nr < 0)
 			return live_fail_errno(live, "PAGEMAP_SCAN");
 		for (i = 0; !error && i < nr; i++)
@@ -115,11 +138,61 @@ static int list_part(struct live *live, const struct live_process *process, uint
 	return error;
 }
 
+/* The line "START-END PERMS OFFSET DEVICE INODE [PATH]" of an area: what follows END; NULL: another line. */
+static const char *area_of(const char *line, struct live_range *range)
+{
+	char *text;
+	const unsigned long start = strtoul(line, &text, 16);
+	const unsigned long end = *text == '-' ? strtoul(text + 1, &text, 16) : 0;
+
+	if (end <= start || *text != ' ')
+		return NULL;
+	*range = (struct live_range){ start, end };
+	return text;
+}
+
+/* Areas of the process, but for the arena and the gate page. */
+static bool is_ours(const struct live_range *area)
+{
+	return area->start < LIVE_ARENA ||
+	       (area->start >= LIVE_ARENA + LIVE_ARENA_SIZE && area->start < LIVE_USER_END);
+}
+
+/* Without PAGEMAP_SCAN. */
+static int list_areas(struct live *live, const struct live_process *process,
+		      struct live_pages *pages)
+{
+	const int fd = openat(process->proc, "maps", O_RDONLY | O_CLOEXEC);
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+	uint64_t left = AREAS_MAX;
+	struct live_range area;
+	char line[512];
+	int error = 0;
+
+	while (!error && file && fgets(line, sizeof(line), file)) {
+		if (!area_of(line, &area) || !is_ours(&area))
+			continue;
+		if (area.end - area.start > left)
+			error = live_fail(live, SIM_LIVE_ESKIP,
+					  "without PAGEMAP_SCAN no more than %u GiB are looked at",
+					  (unsigned)(AREAS_MAX >> 30));
+		else
+			error = add_region(live, process,
+					   &(struct scan_region){ area.start, area.end, 0 }, pages);
+		left -= area.end - area.start;
+	}
+	if (file)
+		fclose(file);
+	return error;
+}
+
 int live_pages_list(struct live *live, const struct live_process *process, struct live_pages *pages)
 {
 	int error;
 
 	pages->nr = 0;
+	if (!live->sight.scan)
+		return list_areas(live, process, pages);
 	error = list_part(live, process, 0, LIVE_ARENA, pages);
 	return error ? error
 		     : list_part(live, process, LIVE_ARENA + LIVE_ARENA_SIZE, LIVE_USER_END, pages);
@@ -164,19 +237,6 @@ const struct live_page *live_page_in(const struct live_pages *pages, uint64_t va
 const struct live_page *live_page_find(const struct live_process *process, uint64_t vaddr)
 {
 	return live_page_in(&process->pages, vaddr);
-}
-
-/* The line "START-END PERMS OFFSET DEVICE INODE [PATH]" of an area: what follows END; NULL: another line. */
-static const char *area_of(const char *line, struct live_range *range)
-{
-	char *text;
-	const unsigned long start = strtoul(line, &text, 16);
-	const unsigned long end = *text == '-' ? strtoul(text + 1, &text, 16) : 0;
-
-	if (end <= start || *text != ' ')
-		return NULL;
-	*range = (struct live_range){ start, end };
-	return text;
 }
 
 int live_ranges_read(struct live *live, struct live_process *process)
@@ -312,6 +372,8 @@ static enum ksmsim_page_state state_of(const struct live *live, const struct liv
 									: KSMSIM_PAGE_ZERO;
 	if (page->file)
 		return KSMSIM_PAGE_FILE;
+	if (!live->sight.events)
+		return page->flags & KPF_KSM ? KSMSIM_PAGE_KSM : KSMSIM_PAGE_ANON;
 	return !(page->flags & KPF_EXCLUSIVE) && live_is_ksm_frame(live, page->pfn)
 		       ? KSMSIM_PAGE_KSM
 		       : KSMSIM_PAGE_ANON;
@@ -354,13 +416,11 @@ static uint64_t count_mappings(const struct live_process *process)
 	const int fd = openat(process->proc, "maps", O_RDONLY | O_CLOEXEC);
 	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
 	char line[512];
-	uint64_t start, nr = 0;
+	struct live_range area;
+	uint64_t nr = 0;
 
-	while (file && fgets(line, sizeof(line), file)) {
-		start = strtoull(line, NULL, 16);
-		nr += start < LIVE_ARENA ||
-		      (start >= LIVE_ARENA + LIVE_ARENA_SIZE && start < LIVE_USER_END);
-	}
+	while (file && fgets(line, sizeof(line), file))
+		nr += area_of(line, &area) && is_ours(&area);
 	if (file)
 		fclose(file);
 	return nr;
@@ -389,8 +449,8 @@ int live_process_get(struct live *live, uint32_t process, struct ksmsim_process 
 		return live_fail_errno(live, "ksm_stat");
 	live_number_of(text, "ksm_rmap_items", &out->ksm_rmap_items);
 	live_number_of(text, "ksm_zero_pages", &out->ksm_zero_pages);
-	live_number_of(text, "ksm_merging_pages", &out->ksm_merging_pages);
 	live_number_of(text, "ksm_process_profit", &out->ksm_process_profit);
+	live_read_number(p->proc, "ksm_merging_pages", &out->ksm_merging_pages);
 	out->merge_any = strstr(text, "ksm_merge_any: yes") != NULL;
 	out->mergeable = strstr(text, "ksm_mergeable: yes") != NULL;
 	if (live_read_at(p->proc, "smaps_rollup", text, sizeof(text))) {
@@ -417,9 +477,7 @@ static void take_area(const char *line, bool *ours)
 		text += strspn(text, " ");
 		text += strcspn(text, " ");
 	}
-	*ours = !strtoul(text, NULL, 10) &&
-		(range.start < LIVE_ARENA ||
-		 (range.start >= LIVE_ARENA + LIVE_ARENA_SIZE && range.start < LIVE_USER_END));
+	*ours = !strtoul(text, NULL, 10) && is_ours(&range);
 }
 
 /* A line "Pss:  4 kB". */

@@ -14,6 +14,7 @@
  *	live_split.c	large folios split at will
  *	live_group.c	the memory cgroup of the processes
  *	live_vmstat.c	what is counted for the whole machine
+ *	live_sight.c	what this kernel tells
  *	live_guard.c	one at a time, nobody else, and everything put back
  *	live_host.c	small files and threads of the kernel
  *
@@ -165,6 +166,13 @@ struct live_thp {
 	bool used;   /* the scenario has done something about huge pages */
 };
 
+/* What this kernel tells: live_sight.c. */
+struct live_sight {
+	bool events;	  /* it has tracepoints of KSM */
+	bool scan;	  /* PAGEMAP_SCAN */
+	bool guard_pages; /* which knows guard pages */
+};
+
 struct live_vmstat {
 	int file;
 	int stats[KSMSIM_MTHP_NR][KSMSIM_ORDERS]; /* files */
@@ -186,10 +194,10 @@ struct live {
 	struct live_guard guard;
 	struct live_knobs knobs;
 	int ksm;			 /* /sys/kernel/mm/ksm */
-	int ksmd_stat, scanned, skipped; /* files read all the time */
+	int ksmd_stat, scanned, skipped; /* files read all the time; -1: there is none */
 	int kpagecount, kpageflags;
-	bool has_guard_pages; /* PAGEMAP_SCAN knows guard pages */
-	bool lost;	      /* the memory of pages has failed: live_failure.c */
+	struct live_sight sight;
+	bool lost; /* the memory of pages has failed: live_failure.c */
 	int64_t failed_pages;
 	struct live_thp thp;
 	struct live_vmstat vmstat;
@@ -252,6 +260,13 @@ int live_no_memory(struct live *live);
 
 int live_guard_start(struct live *live);
 void live_guard_end(struct live *live);
+
+/* ---- live_sight.c ---- */
+
+/* After the guard has started. */
+void live_sight_start(struct live *live);
+/* sim_backend_ops.blind */
+void live_blind(struct sim_backend *backend, struct sim_blind *blind);
 
 /* ---- live_host.c ---- */
 
@@ -424,6 +439,8 @@ bool live_is_ksm_zero(const struct live *live, uint32_t mm, uint64_t vaddr);
 
 /* ---- live_pages.c ---- */
 
+/* Does this kernel have PAGEMAP_SCAN, and does that know guard pages? */
+bool live_pages_can_scan(int pagemap, bool *guard_pages);
 /* The present pages, from the cache or read now. */
 int live_pages_read(struct live *live, uint32_t process);
 int live_pages_list(struct live *live, const struct live_process *process,

@@ -283,6 +283,8 @@ static int put_result(struct sim_run *run, json_t *line, int error)
 {
 	const char *name = run->result < 0 ? sim_errno_name(-run->result) : NULL;
 
+	if (run->result_unseen)
+		return error;
 	if (!name)
 		return put(line, "result", json_integer(run->result), error);
 	return put(line, "result", json_sprintf("-%s", name), error);

@@ -273,6 +273,13 @@ static int run_expect(struct sim_run *run, const struct sim_op *op, bool *held)
 	return 0;
 }
 
+/* How many pages a step visits is known where they are counted. */
+static bool is_unseen(const struct sim_run *run, const struct sim_op *op)
+{
+	return (op->id == SIM_OP_step || op->id == SIM_OP_scan) &&
+	       (run->blind.counters >> KSMSIM_COUNT_pages_scanned & 1);
+}
+
 static int check_world(struct sim_run *run)
 {
 	char text[512] = "";
@@ -303,6 +310,7 @@ static int run_on_backend(struct sim_run *run, struct sim_op *op)
 	if (error)
 		return error;
 	error = run->backend->ops->execute(run->backend, op, &run->result);
+	run->result_unseen = is_unseen(run, op);
 	if (!error)
 		error = learn(run, op);
 	if (!error && run->options.drain)

@@ -28,6 +28,7 @@ struct sim_run {
 	int status; /* sticky */
 	char error[1024];
 	int64_t result;
+	bool result_unseen; /* the backend cannot tell it */
 	uint64_t nr_operations, nr_expected, nr_failed;
 	struct sim_buf failure; /* the last failed expectation */
 	struct sim_buf scratch, line_text, event_text;

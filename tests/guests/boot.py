@@ -8,11 +8,13 @@ an archive that did not come through unchanged is noticed.
 The guest is emulated (TCG) even where KVM is there: the same everywhere.
 """
 
+import ctypes
 import os
 import pathlib
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -22,14 +24,17 @@ import time
 MEMORY_MB = 2048
 LOOK_S = 0.2
 CONSOLE_LINES = 15  # of a guest that did not come to its end
+PR_SET_PDEATHSIG, PR_SET_THP_DISABLE = 1, 41
 
 QEMU = "qemu-system-x86_64"
 PACKAGES = {QEMU: "qemu-system-x86", "busybox": "busybox-static"}
 
 # 4-level page tables, one CPU, and addresses that stay. Room for a second CPU has QEMU carry out
 # atomic operations as such: otherwise one on a page that is not there is a read fault, then a write.
-MACHINE = ["-machine", "q35,mem-merge=off", "-accel", "tcg,tb-size=512", "-cpu", "max,la57=off", "-smp", "1,maxcpus=2",
-           "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+# The KSM of the host is not for the guest: scenarios may run there as well.
+MACHINE = ["-machine", "q35,mem-merge=off", "-accel", "tcg,thread=multi,tb-size=512",
+           "-cpu", "max,la57=off", "-smp", "1,maxcpus=2", "-m", str(MEMORY_MB),
+           "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
 COMMAND_LINE = ("console=ttyS0 quiet loglevel=3 panic=-1 rdinit=/init tsc=reliable no_timer_check "
                 "nr_cpus=1 nokaslr norandmaps mitigations=off cryptomgr.notests")
 
@@ -191,6 +196,13 @@ def unpack(directory, out):
     return code
 
 
+def leave_host_alone():
+    """In QEMU before it begins: it ends with this program, and has no huge pages of the host."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+
+
 def boot(kernel, program, scenarios, script, out, limit_s, show):
     """
     Runs a script in a guest.
@@ -209,7 +221,7 @@ def boot(kernel, program, scenarios, script, out, limit_s, show):
         serial = [word for port in ports for word in ("-serial", "file:" + port)]
         guest = subprocess.Popen([QEMU, *MACHINE, *serial, "-kernel", kernel, "-initrd", root,
                                   "-append", COMMAND_LINE], stdin=subprocess.DEVNULL,
-                                 start_new_session=True)
+                                 start_new_session=True, preexec_fn=leave_host_alone)
         try:
             wait(guest, Tail(ports[1], show), directory, limit_s)
         finally:
