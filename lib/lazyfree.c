@@ -265,6 +265,15 @@ static void drop_run(const struct reclaim *r, struct ks_mm *mm, uint64_t vpn, un
 	ks_folio_unmap_ptes(sys->env, &sys->frames, first.pfn, nr, mm->id);
 }
 
+/* Is it one that somebody wrote? Before 6.18 what is held counts as written. */
+static bool is_written(const struct reclaim *r, const struct ks_mm *mm, uint64_t vpn)
+{
+	const bool kept = r->sys->env->feature[KS_FEAT_lazyfree_kept_if_held];
+
+	return !(ks_vma_at(mm, vpn)->flags & KS_VM_DROPPABLE) &&
+	       (ks_page_dirty(&r->sys->frames, r->head) || (!kept && is_held(r)));
+}
+
 /* What maps the folio at @vpn. Returns: entries. */
 static unsigned unmap_run(struct reclaim *r, struct ks_mm *mm, uint64_t vpn, uint64_t end)
 {
@@ -280,8 +289,7 @@ static unsigned unmap_run(struct reclaim *r, struct ks_mm *mm, uint64_t vpn, uin
 	nr = run_of(r, mm, vpn, end, &dirty);
 	if (dirty)
 		mark_dirty(r);
-	if (ks_page_dirty(&r->sys->frames, r->head) &&
-	    !(ks_vma_at(mm, vpn)->flags & KS_VM_DROPPABLE)) {
+	if (is_written(r, mm, vpn)) {
 		make_ordinary(r);
 		keep_run(r, mm, vpn, nr, dirty);
 	} else if (is_held(r)) {
