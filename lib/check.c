@@ -72,10 +72,11 @@ __attribute__((format(printf, 2, 3))) static void say(const struct dump *dump, c
 }
 
 static const char *const page_names[] = {
-	[KSMSIM_PAGE_NONE] = "none", [KSMSIM_PAGE_ANON] = "anon",
-	[KSMSIM_PAGE_KSM] = "ksm",   [KSMSIM_PAGE_ZERO] = "zero",
-	[KSMSIM_PAGE_FILE] = "file", [KSMSIM_PAGE_KSM_ZERO] = "ksm_zero",
-	[KSMSIM_PAGE_SWAP] = "swap", [KSMSIM_PAGE_GUARD] = "guard",
+	[KSMSIM_PAGE_NONE] = "none",	     [KSMSIM_PAGE_ANON] = "anon",
+	[KSMSIM_PAGE_KSM] = "ksm",	     [KSMSIM_PAGE_ZERO] = "zero",
+	[KSMSIM_PAGE_FILE] = "file",	     [KSMSIM_PAGE_KSM_ZERO] = "ksm_zero",
+	[KSMSIM_PAGE_SWAP] = "swap",	     [KSMSIM_PAGE_GUARD] = "guard",
+	[KSMSIM_PAGE_HWPOISON] = "hwpoison",
 };
 
 static void dump_page(const struct dump *dump, uint32_t pid, uint64_t vpn)
@@ -89,10 +90,11 @@ static void dump_page(const struct dump *dump, uint32_t pid, uint64_t vpn)
 	if (page.order)
 		snprintf(order, sizeof(order), " order %u", page.order);
 	say(dump,
-	    "  page 0x%" PRIx64 " %s%s%s pfn %" PRIu64 " maps %u refs %u%s%s%s sum %08" PRIx32,
+	    "  page 0x%" PRIx64 " %s%s%s pfn %" PRIu64 " maps %u refs %u%s%s%s%s sum %08" PRIx32,
 	    vaddr, page_names[page.state], order, page.pmd_mapped ? " pmd" : "", page.pfn,
 	    page.mapcount, page.refs, page.writable ? " writable" : "", page.dirty ? " dirty" : "",
-	    page.anon_exclusive ? " exclusive" : "", page.checksum);
+	    page.anon_exclusive ? " exclusive" : "", page.kpageflags >> 19 & 1 ? " poisoned" : "",
+	    page.checksum);
 	if (page.has_item)
 		say(dump, "    item sum %08" PRIx32 " age %u skips %u", page.item_checksum,
 		    page.item_age, page.item_skips);

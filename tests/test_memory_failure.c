@@ -96,6 +96,39 @@ static void expect_broken(struct mmworld *w, const char *number)
 	assert_memory_equal(wrong, number, strlen(number));
 }
 
+static void find_lost(void *self, const char *text)
+{
+	*(unsigned *)self += strstr(text, " hwpoison ") != NULL;
+}
+
+static void a_lost_page_is_dumped_and_hashed(void **state)
+{
+	const uint64_t at = UINT64_C(1) << 40;
+	const struct ksmsim_mmap req = { .vaddr = at,
+					 .length = 8192,
+					 .prot = KSMSIM_PROT_READ | KSMSIM_PROT_WRITE,
+					 .flags = KSMSIM_MAP_FIXED };
+	struct ksmsim *sim = NULL;
+	uint64_t before = 0, after = 0;
+	unsigned lost = 0;
+	uint32_t pid = 0;
+	int64_t ret = -1;
+
+	(void)state;
+	assert_int_equal(ksmsim_new(NULL, &sim), 0);
+	assert_int_equal(ksmsim_spawn(sim, &pid), 0);
+	assert_int_equal(ksmsim_mmap(sim, pid, &req, NULL), 0);
+	assert_int_equal(ksmsim_touch(sim, pid, at, 2, NULL), 0);
+	assert_int_equal(ksmsim_hash(sim, &before), 0);
+	assert_int_equal(ksmsim_madvise(sim, pid, at, 4096, KSMSIM_MADV_HWPOISON, &ret), 0);
+	assert_int_equal(ret, 0);
+	assert_int_equal(ksmsim_hash(sim, &after), 0);
+	assert_true(before != after);
+	assert_int_equal(ksmsim_dump(sim, find_lost, &lost), 0);
+	assert_int_equal(lost, 1);
+	ksmsim_free(sim);
+}
+
 /* Invariant I27. */
 static void the_check_knows_what_a_failed_page_is(void **state)
 {
@@ -130,6 +163,7 @@ int main(void)
 		cmocka_unit_test(a_failed_page_of_a_thp_that_goes_is_kept),
 		cmocka_unit_test(memory_that_failed_is_missing_from_what_there_is),
 		cmocka_unit_test(the_zero_page_is_marked_once_and_used_on),
+		cmocka_unit_test(a_lost_page_is_dumped_and_hashed),
 		cmocka_unit_test(the_check_knows_what_a_failed_page_is),
 		cmocka_unit_test(what_is_not_modelled_is_refused_and_stays),
 	};
