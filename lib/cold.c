@@ -230,8 +230,9 @@ static ks_pfn anon_at(const struct ks_part *p, uint64_t vpn)
 	return ks_pte_is_anon(pte) ? pte.pfn : KS_PFN_NONE;
 }
 
-/* What reclaim could not have is active from then on, unless it did not try at all: it is pinned. */
-static void put_back(const struct ks_part *p, uint64_t vpn)
+/* What reclaim could not have is active from then on, unless it did not try at all: it is pinned, and
+ * was not @lazyfree. */
+static void put_back(const struct ks_part *p, uint64_t vpn, bool lazyfree)
 {
 	struct ks_system *sys = p->sys;
 	const ks_pfn pfn = anon_at(p, vpn);
@@ -241,8 +242,7 @@ static void put_back(const struct ks_part *p, uint64_t vpn)
 	if (!pfn)
 		return;
 	pinned = folio ? folio->pins : ks_frame_pins(&sys->frames, pfn);
-	ks_lru_set_marks(sys->env, &sys->frames, pfn,
-			 pinned && !ks_page_lazyfree(&sys->frames, pfn) ? 0 : KS_LRU_ACTIVE);
+	ks_lru_set_marks(sys->env, &sys->frames, pfn, pinned && !lazyfree ? 0 : KS_LRU_ACTIVE);
 	if (folio)
 		ks_lru_add_large(sys->env, &sys->frames, pfn, false);
 	else
@@ -253,9 +253,9 @@ static void put_back(const struct ks_part *p, uint64_t vpn)
  * wait in the batch, too, in the kernel; here they are gone. */
 static void put_back_parts(const struct ks_part *p, uint64_t vpn, uint32_t pages)
 {
-	put_back(p, vpn);
+	put_back(p, vpn, false);
 	for (uint32_t i = pages; --i > 0;)
-		put_back(p, vpn + i);
+		put_back(p, vpn + i, false);
 }
 
 /* There is no swap device: a large folio is split in vain, and all come back. Only what was freed
@@ -266,15 +266,16 @@ static void page_out(const struct ks_part *p, uint64_t vpn)
 	const ks_pfn pfn = anon_at(p, vpn);
 	const struct ks_folio *folio = ks_folio_of(&sys->frames, pfn);
 	const uint32_t pages = folio ? ks_folio_pages(folio) : 1;
+	const bool lazyfree = ks_page_lazyfree(&sys->frames, pfn);
 
-	if (ks_page_lazyfree(&sys->frames, pfn)) {
+	if (lazyfree) {
 		if (ks_discard_lazyfree(sys, ks_vma_at(p->mm, vpn), vpn, pfn))
 			return;
 	} else if (folio && !folio->gets && ks_swap_split(sys, pfn)) {
 		put_back_parts(p, vpn, pages);
 		return;
 	}
-	put_back(p, vpn);
+	put_back(p, vpn, lazyfree);
 }
 
 static void page_out_all(const struct ks_part *p, struct outgoing *out)

@@ -241,6 +241,13 @@ static bool can_be_writable(const struct ks_system *sys, uint32_t flags, struct 
 	return ks_pte_is_anon(pte) && ks_page_exclusive(&sys->frames, pte.pfn);
 }
 
+/* Who watches a page that can no longer be found by its address must know. */
+static bool hides(const struct ks_system *sys, uint32_t flags)
+{
+	return sys->env->feature[KS_FEAT_follow_needs_access] &&
+	       !(flags & (KS_VM_READ | KS_VM_WRITE | KS_VM_EXEC));
+}
+
 /* Models: mm/huge_memory.c:change_huge_pmd(). A part of a huge page has a VMA boundary inside it, so
  * that its PMD was split already. Before 6.2 only a fault makes a huge page writable again. */
 static void protect_pmd(struct ks_system *sys, struct ks_mm *mm, struct ks_leaf *leaf,
@@ -250,8 +257,9 @@ static void protect_pmd(struct ks_system *sys, struct ks_mm *mm, struct ks_leaf 
 	const bool writable = sys->env->feature[KS_FEAT_mprotect_clean_writable] &&
 			      can_be_writable(sys, flags, pte);
 
-	if (writable != !!(pte.bits & KS_PTE(WRITE)))
-		ks_pmd_change(&sys->tables, &mm->pt, leaf, pte.bits ^ KS_PTE(WRITE));
+	if (writable != !!(pte.bits & KS_PTE(WRITE)) || hides(sys, flags))
+		ks_pmd_change(&sys->tables, &mm->pt, leaf,
+			      (pte.bits & ~KS_PTE(WRITE)) | (writable ? KS_PTE(WRITE) : 0));
 }
 
 static void protect_entry(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint32_t flags,
@@ -259,9 +267,11 @@ static void protect_entry(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
 {
 	const bool writable = can_be_writable(sys, flags, pte);
 
-	if (!(pte.bits & KS_PTE(PRESENT)) || writable == !!(pte.bits & KS_PTE(WRITE)))
+	if (!(pte.bits & KS_PTE(PRESENT)) ||
+	    (writable == !!(pte.bits & KS_PTE(WRITE)) && !hides(sys, flags)))
 		return;
-	pte.bits = (pte.bits ^ KS_PTE(WRITE)) & ~KS_PTE(WATCHED);
+	pte.bits &= ~(KS_PTE(WRITE) | KS_PTE(WATCHED));
+	pte.bits |= writable ? KS_PTE(WRITE) : 0;
 	ks_pte_set(sys->env, &sys->tables, &mm->pt, vpn, pte);
 }
 

@@ -101,6 +101,7 @@ struct live_process {
 	struct live_range *ranges; /* mergeable; read when ksmd is at work and it matters */
 	size_t nr_ranges, ranges_capacity;
 	bool ranges_known;
+	bool thp_held; /* may have no huge pages for a moment */
 };
 
 /* An mm as events name it. */
@@ -171,6 +172,7 @@ struct live_sight {
 	bool events;	  /* it has tracepoints of KSM */
 	bool scan;	  /* PAGEMAP_SCAN */
 	bool guard_pages; /* which knows guard pages */
+	bool sizes;	  /* folios of sizes below a huge page, with files of their own */
 };
 
 struct live_vmstat {

@@ -17,7 +17,8 @@
  * alloc_sleep_millisecs, which wakes it too, have a value of the scenario's beside the
  * kernel's. The thread ends when no process can get a PMD-sized page, and a new one
  * begins with a pass; so for as long as the scenario wants that, shared memory that asks
- * for huge pages may have them (hugepages-2048kB/shmem_enabled is advise).
+ * for huge pages may have them (hugepages-2048kB/shmem_enabled is advise). In 6.1, which has
+ * no such file, it ends and begins; its first pass is made while no process may have any.
  *
  * The deferred split shrinker works for one memory cgroup: the processes have one
  * of their own, and just that is shrunk (live_group.c).
@@ -35,6 +36,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -191,26 +193,6 @@ static void keep_khugepaged(const struct live *live, bool keep)
 	live_write_at(live->thp.dir, "hugepages-2048kB/shmem_enabled", word, strlen(word));
 }
 
-int live_thp_write(struct live *live, const char *file, const char *text, int64_t *result)
-{
-	const char *name = file + strlen(DIRECTORY);
-	uint64_t *own = own_value(live, name), value;
-
-	if (is_of_shmem(name) || strstr(name, ".."))
-		return live_fail(live, SIM_LIVE_ESKIP, "%s is not the scenario's to write", file);
-	live->thp.used = true;
-	if (own) {
-		*result = parse_uint(text, &value) ? 0 : -EINVAL;
-		*own = *result ? *own : value;
-		return 0;
-	}
-	keep_khugepaged(live, true);
-	*result = live_write_at(live->thp.dir, name, text, strlen(text));
-	note_always(live, name);
-	keep_khugepaged(live, who_gets(live) == 'n');
-	return 0;
-}
-
 /* Statistics as the scenario counts them. */
 static bool own_statistic(struct live *live, const char *file, const char *text, int64_t *value)
 {
@@ -332,6 +314,8 @@ static int park_khugepaged(struct live *live)
 	char path[64];
 	int error;
 
+	if (live->thp.khugepaged >= 0)
+		close(live->thp.khugepaged);
 	live->thp.khugepaged_pid = pid;
 	live_nice_set(pid, -20); /* one that has just begun, too */
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
@@ -340,6 +324,64 @@ static int park_khugepaged(struct live *live)
 		return live_fail(live, SIM_LIVE_EREFUSED, "there is no khugepaged");
 	error = live_thread_rest(live, live->thp.khugepaged, "khugepaged");
 	return error ? error : one_pass(live);
+}
+
+/* ---- who gets them ---- */
+
+/* All of the scenario's processes, but for those that have none anyway. */
+static int hold_huge_pages(struct live *live, bool hold)
+{
+	int64_t result = 0;
+	size_t i;
+	int error = 0;
+
+	for (i = 0; !error && i < live->nr_processes; i++) {
+		struct live_process *p = &live->processes[i];
+
+		if (!p->alive || (!hold && !p->thp_held))
+			continue;
+		if (hold)
+			error = live_call(live, (uint32_t)i, &result, SYS_prctl, PR_GET_THP_DISABLE,
+					  0, 0, 0, 0);
+		p->thp_held = hold && !error && result == 0;
+		if (!error && p->thp_held == hold)
+			error = live_call(live, (uint32_t)i, &result, SYS_prctl, PR_SET_THP_DISABLE,
+					  hold, 0, 0, 0);
+	}
+	return error;
+}
+
+/* A file that may say who gets huge pages: khugepaged is to be there, and at rest. */
+static int write_who(struct live *live, const char *name, const char *text, int64_t *result)
+{
+	const bool begins = !live->sight.sizes && who_gets(live) == 'n';
+	int error = begins ? hold_huge_pages(live, true) : 0;
+
+	keep_khugepaged(live, true);
+	*result = live_write_at(live->thp.dir, name, text, strlen(text));
+	note_always(live, name);
+	keep_khugepaged(live, who_gets(live) == 'n');
+	if (!error && begins && who_gets(live) != 'n')
+		error = park_khugepaged(live);
+	if (!error && begins)
+		error = hold_huge_pages(live, false);
+	return error;
+}
+
+int live_thp_write(struct live *live, const char *file, const char *text, int64_t *result)
+{
+	const char *name = file + strlen(DIRECTORY);
+	uint64_t *own = own_value(live, name), value;
+
+	if (is_of_shmem(name) || strstr(name, ".."))
+		return live_fail(live, SIM_LIVE_ESKIP, "%s is not the scenario's to write", file);
+	live->thp.used = true;
+	if (own) {
+		*result = parse_uint(text, &value) ? 0 : -EINVAL;
+		*own = *result ? *own : value;
+		return 0;
+	}
+	return write_who(live, name, text, result);
 }
 
 /* ---- the shrinker ---- */
