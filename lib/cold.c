@@ -230,9 +230,9 @@ static ks_pfn anon_at(const struct ks_part *p, uint64_t vpn)
 	return ks_pte_is_anon(pte) ? pte.pfn : KS_PFN_NONE;
 }
 
-/* What reclaim could not have is active from then on, unless it did not try at all: it is pinned, and
- * was not @lazyfree. */
-static void put_back(const struct ks_part *p, uint64_t vpn, bool lazyfree)
+/* What reclaim could not have is active from then on, unless it did not try at all: it is pinned.
+ * @tried: it did, pinned or not. */
+static void put_back(const struct ks_part *p, uint64_t vpn, bool tried)
 {
 	struct ks_system *sys = p->sys;
 	const ks_pfn pfn = anon_at(p, vpn);
@@ -242,7 +242,7 @@ static void put_back(const struct ks_part *p, uint64_t vpn, bool lazyfree)
 	if (!pfn)
 		return;
 	pinned = folio ? folio->pins : ks_frame_pins(&sys->frames, pfn);
-	ks_lru_set_marks(sys->env, &sys->frames, pfn, pinned && !lazyfree ? 0 : KS_LRU_ACTIVE);
+	ks_lru_set_marks(sys->env, &sys->frames, pfn, pinned && !tried ? 0 : KS_LRU_ACTIVE);
 	if (folio)
 		ks_lru_add_large(sys->env, &sys->frames, pfn, false);
 	else

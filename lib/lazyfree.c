@@ -203,7 +203,7 @@ static void mark_dirty(const struct reclaim *r)
 		ks_frame_flag(ks_frame(&r->sys->frames, r->head), KS_FRAME_DIRTY, true);
 }
 
-/* Written since, or before 6.18 also held: an ordinary page again, and active as what reclaim could not unmap. */
+/* Written since: an ordinary page again, and active as what reclaim could not unmap. */
 static void make_ordinary(const struct reclaim *r)
 {
 	struct ks_folio *folio = ks_folio_of(&r->sys->frames, r->head);
@@ -265,9 +265,13 @@ static void drop_run(const struct reclaim *r, struct ks_mm *mm, uint64_t vpn, un
 	ks_folio_unmap_ptes(sys->env, &sys->frames, first.pfn, nr, mm->id);
 }
 
-static bool becomes_ordinary_if_held(const struct reclaim *r)
+/* Is it one that somebody wrote? Before 6.18 what is held counts as written. */
+static bool is_written(const struct reclaim *r, const struct ks_mm *mm, uint64_t vpn)
 {
-	return !r->sys->env->feature[KS_FEAT_lazyfree_held_stays] && is_held(r);
+	const bool kept = r->sys->env->feature[KS_FEAT_lazyfree_kept_if_held];
+
+	return !(ks_vma_at(mm, vpn)->flags & KS_VM_DROPPABLE) &&
+	       (ks_page_dirty(&r->sys->frames, r->head) || (!kept && is_held(r)));
 }
 
 /* What maps the folio at @vpn. Returns: entries. */
@@ -285,8 +289,7 @@ static unsigned unmap_run(struct reclaim *r, struct ks_mm *mm, uint64_t vpn, uin
 	nr = run_of(r, mm, vpn, end, &dirty);
 	if (dirty)
 		mark_dirty(r);
-	if ((ks_page_dirty(&r->sys->frames, r->head) || becomes_ordinary_if_held(r)) &&
-	    !(ks_vma_at(mm, vpn)->flags & KS_VM_DROPPABLE)) {
+	if (is_written(r, mm, vpn)) {
 		make_ordinary(r);
 		keep_run(r, mm, vpn, nr, dirty);
 	} else if (is_held(r)) {

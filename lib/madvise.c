@@ -57,13 +57,23 @@ static long advised_flags(const struct ks_part *p, const struct ks_vma *vma, uin
 	}
 }
 
-/* khugepaged is asked first, and about the whole VMA, of which only a part may be advised.
- * Models: mm/khugepaged.c:hugepage_madvise(). */
+static void enter_khugepaged(const struct ks_part *p, const struct ks_vma *vma)
+{
+	const struct ks_mm_hooks *hooks = &p->sys->hooks;
+
+	if (p->advice == KSMSIM_MADV_HUGEPAGE && hooks->khugepaged_enter)
+		hooks->khugepaged_enter(hooks->khugepaged, p->mm, vma);
+}
+
+/* khugepaged is asked first, and about the whole VMA, of which only a part may be advised; newer kernels
+ * ask it afterwards, about that part, if it changed. Models: mm/khugepaged.c:hugepage_madvise(). */
 static long advise_flags(const struct ks_part *p)
 {
 	const struct ks_mm_hooks *hooks = &p->sys->hooks;
+	const bool part = p->sys->env->feature[KS_FEAT_khugepaged_enter_part];
 	struct ks_vma vma = *ks_vma_at(p->mm, p->start);
-	uint32_t flags = vma.flags;
+	const uint32_t old = vma.flags;
+	uint32_t flags = old;
 	long ret = 0;
 
 	if (p->advice != KSMSIM_MADV_MERGEABLE && p->advice != KSMSIM_MADV_UNMERGEABLE)
@@ -74,9 +84,11 @@ static long advise_flags(const struct ks_part *p)
 	if (ret)
 		return ret == -ENOMEM ? -EAGAIN : ret;
 	vma.flags = flags;
-	if (p->advice == KSMSIM_MADV_HUGEPAGE && hooks->khugepaged_enter)
-		hooks->khugepaged_enter(hooks->khugepaged, p->mm, &vma);
+	if (!part)
+		enter_khugepaged(p, &vma);
 	ret = ks_vma_set_flags(p->sys, p->mm, p->start, p->end, flags);
+	if (part && !ret && vma.flags != old)
+		enter_khugepaged(p, ks_vma_at(p->mm, p->start));
 	return ret == -ENOMEM ? -EAGAIN : ret;
 }
 

@@ -228,8 +228,11 @@ uint64_t ks_swap_out(struct ks_system *sys, ks_pfn pfn, bool keep_cached)
 		return 0;
 	if (ks_frame_test(frame, KS_FRAME_LAZYFREE) && !ks_frame_test(frame, KS_FRAME_DIRTY) &&
 	    !ks_frame_test(frame, KS_FRAME_SWAPCACHE) && !r.dirty) {
-		if (ks_frame_refs(&sys->frames, pfn) != maps)
+		if (ks_frame_refs(&sys->frames, pfn) != maps) {
+			ks_frame_flag(frame, KS_FRAME_LAZYFREE,
+				      sys->env->feature[KS_FEAT_lazyfree_kept_if_held]);
 			return 0;
+		}
 		ks_rmap_walk(sys, pfn, unmap_one, &r);
 		return maps;
 	}

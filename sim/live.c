@@ -535,6 +535,7 @@ static int start(struct live *live, const struct sim_options *options)
 {
 	int error = check_options(live, options);
 
+	live_keep_memory();
 	if (!error)
 		error = live_guard_start(live);
 	if (error)

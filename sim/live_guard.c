@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -310,6 +311,8 @@ static void guard_main(struct live *live, const struct saved *saved, int read_en
 	char byte;
 
 	setsid();
+	prctl(PR_SET_THP_DISABLE, 1, 0, 0,
+	      0); /* khugepaged has it on its list if it had the driver */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);

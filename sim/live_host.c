@@ -1,5 +1,5 @@
 /*
- * live_host.c - small files of the kernel and its threads, and how an error is told.
+ * live_host.c - small files of the kernel and its threads, our own memory, and how an error is told.
  *
  * A thread of the kernel that has nothing to do is in state S. It is R before the
  * write that wakes it returns, so S afterwards means that it has done what it was woken
@@ -112,6 +112,25 @@ bool live_number_of(const char *text, const char *key, int64_t *value)
 		return true;
 	}
 	return false;
+}
+
+/* ---- our own memory ---- */
+
+/* jemalloc's, if that is the allocator */
+extern int mallctl(const char *name, void *old, size_t *old_size, void *value, size_t size)
+	__attribute__((weak));
+
+/* Up to 6.12 a process that gives memory back drains the LRU batches of its CPU. */
+void live_keep_memory(void)
+{
+	static const char *const names[] = { "arenas.dirty_decay_ms", "arenas.muzzy_decay_ms",
+					     "arena.4096.dirty_decay_ms",
+					     "arena.4096.muzzy_decay_ms" };
+	ssize_t never = -1;
+	size_t i;
+
+	for (i = 0; mallctl && i < sizeof(names) / sizeof(*names); i++)
+		mallctl(names[i], NULL, NULL, &never, sizeof(never));
 }
 
 /* ---- processes and threads ---- */

@@ -10,7 +10,8 @@
  *	live_item.c	which page an rmap item in an event stands for
  *	live_life.c	which KSM page a frame in an event stands for
  *	live_pages.c	pages and figures of a process
- *	live_thp.c	huge pages: knobs, khugepaged, the shrinker
+ *	live_thp.c	huge pages: knobs, the shrinker
+ *	live_khugepaged.c	khugepaged
  *	live_split.c	large folios split at will
  *	live_group.c	the memory cgroup of the processes
  *	live_vmstat.c	what is counted for the whole machine
@@ -93,6 +94,7 @@ struct live_process {
 	pid_t pid;
 	uint32_t mm; /* changes with exec */
 	bool alive, has_brk;
+	uint64_t thp_mode; /* of PR_SET_THP_DISABLE, while it is hidden from khugepaged */
 	unsigned slot;
 	int proc; /* /proc/PID */
 	int pagemap;
@@ -101,7 +103,6 @@ struct live_process {
 	struct live_range *ranges; /* mergeable; read when ksmd is at work and it matters */
 	size_t nr_ranges, ranges_capacity;
 	bool ranges_known;
-	bool thp_held; /* may have no huge pages for a moment */
 };
 
 /* An mm as events name it. */
@@ -157,6 +158,7 @@ struct live_thp {
 	void *anchor;			  /* keeps khugepaged's list from being empty */
 	bool disabled;			  /* this process gets no huge pages; see live_thp.c */
 	bool zero_is_held;		  /* others use the huge zero folio */
+	bool khugepaged_gone;		  /* the scenario ended it */
 	uint64_t scan_sleep, alloc_sleep; /* the scenario's */
 	/* the files named enabled: the scenario said always */
 	char enabled[LIVE_SIZES][32];
@@ -172,7 +174,6 @@ struct live_sight {
 	bool events;	  /* it has tracepoints of KSM */
 	bool scan;	  /* PAGEMAP_SCAN */
 	bool guard_pages; /* which knows guard pages */
-	bool sizes;	  /* folios of sizes below a huge page, with files of their own */
 };
 
 struct live_vmstat {
@@ -290,6 +291,8 @@ bool live_read_number(int dir, const char *name, int64_t *value);
 /* The number behind "KEY " at the start of a line; false: no such line. */
 bool live_number_of(const char *text, const char *key, int64_t *value);
 uint64_t live_clock_ms(void);
+/* From now on this process gives no memory back. */
+void live_keep_memory(void);
 
 /* ---- live_child.c ---- */
 
@@ -367,10 +370,19 @@ int live_thp_read(struct live *live, const char *file, char *buf, size_t size, i
 void live_thp_open(struct live *live);
 void live_thp_close(struct live *live);
 int live_thp_disable(struct live *live, const struct sim_op *op, int64_t *result);
-int live_khugepaged(struct live *live, const struct sim_op *op, int64_t *result);
 int live_shrink(struct live *live, const struct sim_op *op, int64_t *result);
 /* madvise() of this process; huge pages are allowed to it for so long. */
 int live_madvise_self(const struct live *live, void *start, size_t length, int advice);
+
+/* ---- live_khugepaged.c ---- */
+
+int live_khugepaged_start(struct live *live);
+/* Whether it is to stay although the scenario has no use for it. */
+void live_khugepaged_keep(const struct live *live, bool keep);
+/* Around a write to a file of huge pages, which may end it or make a new one. */
+int live_khugepaged_before(struct live *live);
+int live_khugepaged_after(struct live *live);
+int live_khugepaged(struct live *live, const struct sim_op *op, int64_t *result);
 
 /* ---- live_split.c ---- */
 

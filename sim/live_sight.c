@@ -8,7 +8,6 @@
  *	tracepoints of KSM				6.12
  *	pages_scanned, general_profit, ksm_zero_pages	6.12
  *	PAGEMAP_SCAN, the line KSM in smaps		6.12
- *	hugepages-<size>kB				6.12
  *
  * What is missing is asked for here, once, and never compared. Without tracepoints a KSM page
  * is one that kpageflags calls so, which is right in these kernels; without pages_scanned
@@ -36,7 +35,6 @@ void live_sight_start(struct live *live)
 	live->sight.scan = pagemap >= 0 && live_pages_can_scan(pagemap, &live->sight.guard_pages);
 	if (pagemap >= 0)
 		close(pagemap);
-	live->sight.sizes = !access("/sys/kernel/mm/transparent_hugepage/hugepages-2048kB", F_OK);
 }
 
 bool sim_live_tells(const char **what)

@@ -10,16 +10,6 @@
  * This process itself is not to get any: PR_SET_THP_DISABLE, which its children
  * inherit until they are set free.
  *
- * khugepaged sleeps for ever, its cursor at the head of its list. It never sleeps
- * without a timeout, which an empty list would make it do, and of which the first
- * MADV_HUGEPAGE would wake it: this process is on its list. A write to
- * scan_sleep_millisecs is one pass over the list; so that file and
- * alloc_sleep_millisecs, which wakes it too, have a value of the scenario's beside the
- * kernel's. The thread ends when no process can get a PMD-sized page, and a new one
- * begins with a pass; so for as long as the scenario wants that, shared memory that asks
- * for huge pages may have them (hugepages-2048kB/shmem_enabled is advise). In 6.1, which has
- * no such file, it ends and begins; its first pass is made while no process may have any.
- *
  * The deferred split shrinker works for one memory cgroup: the processes have one
  * of their own, and just that is shrunk (live_group.c).
  *
@@ -36,7 +26,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,7 +40,6 @@
 #define DIRECTORY "transparent_hugepage/"
 #define KHUGEPAGED "khugepaged/"
 #define HUGE ((size_t)2 << 20)
-#define FOR_EVER 4294967295u
 #define FREED_AT "no huge zero folio after %lld allocations\n" /* in the lock file */
 
 /* ---- this process ---- */
@@ -168,29 +156,26 @@ static bool is_of_shmem(const char *name)
 	return strstr(name, "shmem_enabled") != NULL;
 }
 
-/* Who gets PMD-sized pages: 'a'lways, 'm'advise or 'n'ever, as the scenario has it. */
-static char who_gets(const struct live *live)
+int live_thp_write(struct live *live, const char *file, const char *text, int64_t *result)
 {
-	const struct live_thp *thp = &live->thp;
-	char text[128], *chosen;
-	size_t i;
+	const char *name = file + strlen(DIRECTORY);
+	uint64_t *own = own_value(live, name), value;
+	int error;
 
-	for (i = 1; i < thp->nr_enabled && strcmp(thp->enabled[i], "hugepages-2048kB/enabled"); i++)
-		;
-	if (i == thp->nr_enabled || !live_read_at(thp->dir, thp->enabled[i], text, sizeof(text)) ||
-	    strstr(text, "[inherit]")) {
-		i = 0;
-		live_read_at(thp->dir, thp->enabled[i], text, sizeof(text));
+	if (is_of_shmem(name) || strstr(name, ".."))
+		return live_fail(live, SIM_LIVE_ESKIP, "%s is not the scenario's to write", file);
+	live->thp.used = true;
+	if (own) {
+		*result = parse_uint(text, &value) ? 0 : -EINVAL;
+		*own = *result ? *own : value;
+		return 0;
 	}
-	chosen = strchr(text, '[');
-	return thp->always[i] || !chosen ? 'a' : chosen[1];
-}
-
-static void keep_khugepaged(const struct live *live, bool keep)
-{
-	const char *word = keep ? "advise" : "inherit";
-
-	live_write_at(live->thp.dir, "hugepages-2048kB/shmem_enabled", word, strlen(word));
+	error = live_khugepaged_before(live);
+	if (error)
+		return error;
+	*result = live_write_at(live->thp.dir, name, text, strlen(text));
+	note_always(live, name);
+	return live_khugepaged_after(live);
 }
 
 /* Statistics as the scenario counts them. */
@@ -251,137 +236,6 @@ int live_thp_disable(struct live *live, const struct sim_op *op, int64_t *result
 	return live_call(live, op->process, result, 157 /* prctl */, PR_SET_THP_DISABLE,
 			 op->choice != SIM_THPDISABLE_off,
 			 op->choice == SIM_THPDISABLE_except_advised ? EXCEPT_ADVISED : 0);
-}
-
-/* ---- khugepaged ---- */
-
-static int one_pass(struct live *live)
-{
-	int64_t budget = 0;
-	int error;
-
-	live_read_number(live->thp.dir, KHUGEPAGED "pages_to_scan", &budget);
-	error = live_write_number(live->thp.dir, KHUGEPAGED "pages_to_scan", UINT32_MAX);
-	if (!error)
-		error = live_write_number(live->thp.dir, KHUGEPAGED "scan_sleep_millisecs",
-					  FOR_EVER);
-	if (error)
-		return live_fail(live, SIM_LIVE_EBROKEN, "khugepaged cannot be woken: %s",
-				 strerror(-error));
-	error = live_thread_rest(live, live->thp.khugepaged, "khugepaged");
-	live_write_number(live->thp.dir, KHUGEPAGED "pages_to_scan", (uint64_t)budget);
-	return error;
-}
-
-/* THPs of all processes. */
-static int64_t count_huge(struct live *live)
-{
-	struct ksmsim_process figures;
-	int64_t nr = 0;
-	size_t i;
-
-	for (i = 0; i < live->nr_processes; i++)
-		if (live->processes[i].alive && !live_process_get(live, (uint32_t)i, &figures))
-			nr += (int64_t)figures.anon_huge;
-	return nr;
-}
-
-int live_khugepaged(struct live *live, const struct sim_op *op, int64_t *result)
-{
-	int64_t before = 0, after = 0, huge = count_huge(live);
-	uint64_t i;
-	int error = 0;
-
-	if (who_gets(live) == 'n')
-		return 0; /* it would not be there if it were not kept, see above */
-	if (who_gets(live) == 'a')
-		return live_fail(live, SIM_LIVE_ESKIP,
-				 "with always khugepaged would work on every process's memory");
-	live_read_number(live->thp.dir, KHUGEPAGED "pages_collapsed", &before);
-	for (i = 0; !error && i < op->times; i++)
-		error = one_pass(live);
-	live_read_number(live->thp.dir, KHUGEPAGED "pages_collapsed", &after);
-	*result = after - before;
-	if (!error && *result != count_huge(live) - huge)
-		error = live_fail(live, SIM_LIVE_EDISTURBED,
-				  "khugepaged collapsed memory of other processes");
-	return error;
-}
-
-static int park_khugepaged(struct live *live)
-{
-	const pid_t pid = live_thread_find("khugepaged");
-	char path[64];
-	int error;
-
-	if (live->thp.khugepaged >= 0)
-		close(live->thp.khugepaged);
-	live->thp.khugepaged_pid = pid;
-	live_nice_set(pid, -20); /* one that has just begun, too */
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	live->thp.khugepaged = pid ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	if (live->thp.khugepaged < 0)
-		return live_fail(live, SIM_LIVE_EREFUSED, "there is no khugepaged");
-	error = live_thread_rest(live, live->thp.khugepaged, "khugepaged");
-	return error ? error : one_pass(live);
-}
-
-/* ---- who gets them ---- */
-
-/* All of the scenario's processes, but for those that have none anyway. */
-static int hold_huge_pages(struct live *live, bool hold)
-{
-	int64_t result = 0;
-	size_t i;
-	int error = 0;
-
-	for (i = 0; !error && i < live->nr_processes; i++) {
-		struct live_process *p = &live->processes[i];
-
-		if (!p->alive || (!hold && !p->thp_held))
-			continue;
-		if (hold)
-			error = live_call(live, (uint32_t)i, &result, SYS_prctl, PR_GET_THP_DISABLE,
-					  0, 0, 0, 0);
-		p->thp_held = hold && !error && result == 0;
-		if (!error && p->thp_held == hold)
-			error = live_call(live, (uint32_t)i, &result, SYS_prctl, PR_SET_THP_DISABLE,
-					  hold, 0, 0, 0);
-	}
-	return error;
-}
-
-/* A file that may say who gets huge pages: khugepaged is to be there, and at rest. */
-static int write_who(struct live *live, const char *name, const char *text, int64_t *result)
-{
-	const bool begins = !live->sight.sizes && who_gets(live) == 'n';
-	int error = begins ? hold_huge_pages(live, true) : 0;
-
-	keep_khugepaged(live, true);
-	*result = live_write_at(live->thp.dir, name, text, strlen(text));
-	note_always(live, name);
-	keep_khugepaged(live, who_gets(live) == 'n');
-	if (!error && begins && who_gets(live) != 'n')
-		error = park_khugepaged(live);
-	if (!error && begins)
-		error = hold_huge_pages(live, false);
-	return error;
-}
-
-int live_thp_write(struct live *live, const char *file, const char *text, int64_t *result)
-{
-	const char *name = file + strlen(DIRECTORY);
-	uint64_t *own = own_value(live, name), value;
-
-	if (is_of_shmem(name) || strstr(name, ".."))
-		return live_fail(live, SIM_LIVE_ESKIP, "%s is not the scenario's to write", file);
-	live->thp.used = true;
-	if (own) {
-		*result = parse_uint(text, &value) ? 0 : -EINVAL;
-		*own = *result ? *own : value;
-		return 0;
-	}
-	return write_who(live, name, text, result);
 }
 
 /* ---- the shrinker ---- */
@@ -559,7 +413,7 @@ static int set_defaults(struct live *live)
 	if (live_write_at(live->thp.dir, "enabled", enabled, strlen(enabled)))
 		return live_fail(live, SIM_LIVE_EREFUSED, "this kernel has no huge pages");
 	live_write_at(live->thp.dir, "defrag", defrag, strlen(defrag));
-	keep_khugepaged(live, false);
+	live_khugepaged_keep(live, false);
 	for (i = 0; i < sizeof(defaults) / sizeof(*defaults); i++) {
 		if (!live_is_thp_file(defaults[i].file))
 			continue;
@@ -595,7 +449,7 @@ int live_thp_start(struct live *live)
 	if (!error)
 		error = make_anchor(live);
 	if (!error)
-		error = park_khugepaged(live);
+		error = live_khugepaged_start(live);
 	return error ? error : free_huge_zero(live);
 }
 

@@ -450,10 +450,25 @@ static bool figure_is(struct chaos *chaos, enum ksmsim_counter counter, int64_t 
 	return !error && value == wanted;
 }
 
+/* All but those whose memory failed; among these may be the zero page, which is no such frame. */
+static bool frames_are_gone(struct chaos *chaos)
+{
+	int64_t left = 0, lost = 0;
+
+	if (ksmsim_counter_get(chaos->sim, KSMSIM_COUNT_HardwareCorrupted, &lost) ||
+	    ksmsim_counter_get(chaos->sim, KSMSIM_COUNT_nr_anon_frames, &left))
+		return false;
+	return figure_is(chaos, KSMSIM_COUNT_nr_anon_frames, left == lost - 1 ? left : lost);
+}
+
 static bool contents_are_gone(struct chaos *chaos)
 {
 	const uint64_t bytes = content_bytes(chaos);
+	int64_t lost = 0;
 
+	/* what failed keeps what it had */
+	if (!ksmsim_counter_get(chaos->sim, KSMSIM_COUNT_HardwareCorrupted, &lost) && lost)
+		return true;
 	if (bytes != chaos->empty_bytes)
 		snprintf(chaos->fault, sizeof(chaos->fault),
 			 "everybody has gone, and contents have %" PRIu64 " bytes, not %" PRIu64,
@@ -512,7 +527,7 @@ bool chaos_finish(struct chaos *chaos)
 	       figure_is(chaos, KSMSIM_COUNT_pages_unshared, 0) &&
 	       figure_is(chaos, KSMSIM_COUNT_stable_node_chains, 0) &&
 	       figure_is(chaos, KSMSIM_COUNT_stable_node_dups, 0) &&
-	       (chaos->held || figure_is(chaos, KSMSIM_COUNT_nr_anon_frames, 0)) &&
+	       (chaos->held || frames_are_gone(chaos)) &&
 	       (chaos->held || chaos->files || contents_are_gone(chaos));
 }
 

@@ -51,6 +51,13 @@ static const struct row {
 	  "result=0" },
 	{ "lazyfree_batched", "", PTES "madvise A r FREE\ntouch A r+20\nshrink\n",
 	  "A.r=order:9 A.rss_anon=512", "A.r+0:20=none A.r+20:492=anon" },
+	{ "lazyfree_kept_if_held", "",
+	  "proc A\nmmap A r 1\nfill A r seeds:1\nmadvise A r FREE\npin A r get\nshrink\n",
+	  "A.r=anon,lazyfree", "A.r=anon,!lazyfree" },
+	{ "khugepaged_enter_part", "",
+	  SMALL "thp enabled never\nmadvise A r HUGEPAGE\n"
+		"thp enabled madvise\nmadvise A r HUGEPAGE\nkhugepaged\n",
+	  "result=0", "result=1" },
 	{ "collapse_skips_lazyfree", "",
 	  SMALL "madvise A r HUGEPAGE\nmadvise A r+3 FREE\ndrain\nkhugepaged\n",
 	  "result=0 A.anon_huge=0", "result=1 A.anon_huge=1" },

@@ -6,8 +6,8 @@
  * told by its name, with the reason that tests/recordings/SKIPPED gives.
  *
  * A folder there, linux-6.1 say, has what a kernel of that profile showed. Where that
- * was, to the letter, what is recorded above the folder, there is but a line in its
- * SAME: the recording above is then true of both profiles.
+ * was what is recorded above the folder, as far as that kernel shows it, there is but a
+ * line in its SAME: the recording above is then true of both profiles.
  */
 #include <dirent.h>
 #include <stdio.h>

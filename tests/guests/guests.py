@@ -3,13 +3,14 @@
 
     tests/guests/guests.py verify [--kernel K] [FILE...]
     tests/guests/guests.py random --kernel K --from SEED [--runs N] [--thp] [--ops N] [--out DIR]
-    tests/guests/guests.py record --kernel K
+    tests/guests/guests.py record --kernel K [FILE...]
     tests/guests/guests.py fetch  [--kernel K]
     tests/guests/guests.py list
 
 K is a version of the table below, or a file: a kernel image (bzImage) for x86-64, or a Debian package
 with one. Without it, `verify` and `fetch` take each kernel that is a profile. Without files, `verify`
-takes all of tests/replay. `record` writes tests/recordings/linux-K/. No root is needed.
+takes all of tests/replay, and `record` all that is shipped; it writes tests/recordings/linux-K/, with
+files only what is about those. No root is needed.
 
     --program FILE   the command line that runs in the guest ($KSMSIM_CLI, or the newest in build/)
     --cached         nothing is downloaded
@@ -205,14 +206,17 @@ def all_of(options):
     return [options.kernel] if options.kernel else PROFILES
 
 
+def scenario_files(folder):
+    return sorted(path for pattern in ("*.ksm", "*.lua") for path in (SOURCE / folder).glob(pattern))
+
+
 def worst(statuses):
     """Something that differs is worth more than something that did not run."""
     return 1 if 1 in statuses else max(statuses, default=0)
 
 
 def verify(options):
-    files = options.files or sorted(path for pattern in ("*.ksm", "*.lua")
-                                    for path in (SOURCE / "tests" / "replay").glob(pattern))
+    files = options.files or scenario_files("tests/replay")
     more = ["--keep-going"] if options.keep_going else []
     statuses = []
     for kernel in all_of(options):
@@ -270,18 +274,51 @@ def reason(why):
     return rest if rest and place.rpartition(":")[2].isdigit() else line
 
 
-def header_apart(text):
-    """The header of a recording without what tells kernels from each other, and the other lines."""
-    first, _, rest = text.partition("\n")
-    header = json.loads(first)
-    for name in ("kernel", "profile", "ksmsim"):
-        header.pop(name, None)
-    return header, rest
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def is_same_as_reference(path):
+def seen_by(line, blind):
+    """A line without what a kernel does not show: counters, and figures of processes."""
+    line = dict(line)
+    counters = {name: value for name, value in line.pop("counters", {}).items()
+                if name not in blind.get("counters", [])}
+    processes = {process: {name: value for name, value in figures.items()
+                           if name not in blind.get("figures", [])}
+                 for process, figures in line.pop("processes", {}).items()}
+    processes = {process: figures for process, figures in processes.items() if figures}
+    line.update({"counters": counters} if counters else {})
+    line.update({"processes": processes} if processes else {})
+    return line
+
+
+def shows_the_same(path, reference):
+    """
+    Is what a kernel showed what the reference showed, less what only the reference can show?
+
+    The last line only sums up what those before it have told.
+    """
+    mine, others = lines_of(path), lines_of(reference)
+    blind = mine[0]["blind"]
+    told = [seen_by(line, blind) for line in others[1:-1]]
+    same_way = mine[0].get("drain") == others[0].get("drain")
+    return same_way and [seen_by(line, {}) for line in mine[1:-1]] == told
+
+
+def as_profile(reference, profile, directory):
+    """A recording as if it were of another profile."""
+    header, rest = reference.read_text(encoding="utf-8").split("\n", 1)
+    path = pathlib.Path(directory, "as-profile.jsonl")
+    path.write_text(json.dumps({**json.loads(header), "profile": profile}) + "\n" + rest,
+                    encoding="utf-8")
+    return path
+
+
+def is_same_as_reference(program, path, profile, directory):
+    """And does the model of that profile agree with all that the reference shows?"""
     reference = RECORDINGS / path.name
-    return reference.exists() and header_apart(path.read_text()) == header_apart(reference.read_text())
+    return (reference.exists() and shows_the_same(path, reference)
+            and is_replayed(program, as_profile(reference, profile, directory)))
 
 
 def is_replayed(program, path):
@@ -290,7 +327,7 @@ def is_replayed(program, path):
                               stderr=subprocess.DEVNULL, check=False).returncode
 
 
-def judge(options, out, names):
+def judge(options, out, names, profile):
     """Which recordings to keep, which are those of the reference, and why there is none of others."""
     kept, same, skipped = [], [], {}
     for name in names:
@@ -301,41 +338,63 @@ def judge(options, out, names):
             skipped[name] = "the recording is larger than 200 KB"
         elif not is_replayed(options.program, path):
             skipped[name] = "differs from the model"
-        elif is_same_as_reference(path):
+        elif is_same_as_reference(options.program, path, profile, out):
             same.append(name)
         else:
             kept.append(path)
     return kept, same, skipped
 
 
-def check_profile(out, profile):
-    for path in pathlib.Path(out).glob("*.jsonl"):
+def check_recorded(out, names, profile):
+    paths = list(pathlib.Path(out).glob("*.jsonl"))
+    if not paths:
+        why = pathlib.Path(out, names[0] + ".why").read_text(errors="replace")
+        raise boot.Failed(f"nothing could be recorded: {names[0]}: {why.strip()}")
+    for path in paths:
         with open(path, encoding="utf-8") as lines:
             found = json.loads(lines.readline())["profile"]
         if found != profile:
             raise boot.Failed(f"{path.name} is of {found}, not of {profile}")
 
 
-def write_recordings(folder, kept, same, skipped):
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def listed(path):
+    """name -> line of SAME or SKIPPED"""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {line.partition(": ")[0]: line for line in lines}
+
+
+def write_list(path, names, scenarios, lines):
+    """What is said of these names, and of the other scenarios what was said before."""
+    lines.update({name: line for name, line in listed(path).items() if name in scenarios - names})
+    path.write_text("".join(lines[name] + "\n" for name in sorted(lines)), encoding="utf-8")
+
+
+def write_recordings(folder, names, scenarios, kept, same, skipped):
+    """@names: those just recorded, of all scenarios"""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("*.jsonl"):
+        if path.name.removesuffix(".jsonl") not in scenarios - names:
+            path.unlink()
     for path in kept:
         shutil.copyfile(path, folder / path.name)
-    (folder / "SAME").write_text("".join(name + "\n" for name in sorted(same)))
-    (folder / "SKIPPED").write_text("".join(f"{name}: {why}\n" for name, why in sorted(skipped.items())))
+    write_list(folder / "SAME", names, scenarios, {name: name for name in same})
+    write_list(folder / "SKIPPED", names, scenarios,
+               {name: f"{name}: {why}" for name, why in skipped.items()})
 
 
 def record(options):
     profile = KERNELS[options.kernel].profile if options.kernel in KERNELS else ""
     if not profile:
         raise boot.Failed(f"'{options.kernel}' is no profile: only {', '.join(PROFILES)} are recorded")
-    files = sorted(path for folder in ("tests/replay", "sim/scenarios") for pattern in ("*.ksm", "*.lua")
-                   for path in (SOURCE / folder).glob(pattern))
+    scenarios = scenario_files("tests/replay") + scenario_files("sim/scenarios")
+    files = [pathlib.Path(file) for file in options.files] or scenarios
+    names = [path.name for path in files]
     with tempfile.TemporaryDirectory(prefix="ksmsim-out-") as out:
-        run(options, options.kernel, files, lambda names: RECORD % boot.quoted(names), out, show=False)
-        check_profile(out, profile)
-        kept, same, skipped = judge(options, out, [path.name for path in files])
-        write_recordings(RECORDINGS / profile, kept, same, skipped)
+        run(options, options.kernel, files, lambda paths: RECORD % boot.quoted(paths), out, show=False)
+        check_recorded(out, names, profile)
+        kept, same, skipped = judge(options, out, names, profile)
+        write_recordings(RECORDINGS / profile, set(names), {path.name for path in scenarios},
+                         kept, same, skipped)
     differs = [name for name, why in skipped.items() if why.startswith("differs")]
     for name in differs:
         print(f"{name}: differs")
@@ -363,7 +422,7 @@ def arguments():
         command.set_defaults(function=function)
         if name != "list":
             command.add_argument("--kernel", required=name in ("random", "record"))
-        if name == "verify":
+        if name in ("verify", "record"):
             command.add_argument("files", nargs="*", metavar="FILE")
         if name == "random":
             command.add_argument("--from", type=int, required=True, dest="seed")
