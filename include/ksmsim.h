@@ -395,6 +395,15 @@ KSMSIM_API int ksmsim_mlock(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, ui
 KSMSIM_API int ksmsim_munlock(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t length,
 			      int64_t *ret);
 /**
+ * ksmsim_clear_refs() - write @what to /proc/PID/clear_refs
+ * @what: 4: nothing counts as changed any more (soft-dirty), all is write-protected; 1: nothing as
+ *        accessed; 2, 3: the same of anonymous memory, of files and shared memory; 5: does nothing here
+ * @ret: 0, -EINVAL (another @what)
+ * Without the feature soft_dirty 4 does nothing. Source: fs/proc/task_mmu.c:clear_refs_write().
+ * Returns: 0, -EPROCESS (no such process, or it has exited).
+ */
+KSMSIM_API int ksmsim_clear_refs(struct ksmsim *sim, uint32_t pid, unsigned what, int64_t *ret);
+/**
  * ksmsim_prctl_merge() - prctl(PR_SET_MEMORY_MERGE, @on)
  * @ret: 0, -EINVAL (the profile has no such prctl), -ENOMEM
  * Source: kernel/sys.c, mm/ksm.c:ksm_enable_merge_any(), ksm_disable_merge_any().
@@ -766,6 +775,7 @@ struct ksmsim_page {
 	unsigned order;	     /* of the folio */
 	bool pmd_mapped;     /* by a PMD entry of this process */
 	bool huge_zero;	     /* state ZERO: page of the huge zero folio */
+	bool soft_dirty;     /* bit 55 of pagemap: changed since clear_refs, or the area is new */
 	uint64_t pagemap;    /* as /proc/PID/pagemap shows it, the pfn included */
 	uint64_t kpageflags; /* as /proc/kpageflags, as far as it is modelled: docs/FIDELITY.md */
 	bool has_item;	     /* KSM keeps an rmap item for this address */

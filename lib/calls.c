@@ -320,6 +320,17 @@ int ksmsim_munlock(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, uint64_t le
 		ret);
 }
 
+static int64_t do_clear_refs(struct ksmsim *sim, struct ks_call *call)
+{
+	return ks_clear_refs(&sim->sys, call->mm, call->flags);
+}
+
+int ksmsim_clear_refs(struct ksmsim *sim, uint32_t pid, unsigned what, int64_t *ret)
+{
+	return ks_call(sim, &(struct ks_call){ .pid = pid, .body = do_clear_refs, .flags = what },
+		       ret);
+}
+
 static int64_t do_prctl(struct ksmsim *sim, struct ks_call *call)
 {
 	if (!sim->env.feature[KS_FEAT_prctl_merge])

@@ -81,6 +81,7 @@ static const char *const page_names[] = {
 static void dump_page(const struct dump *dump, uint32_t pid, uint64_t vpn)
 {
 	const uint64_t vaddr = vpn << dump->sim->sys.tables.geo->page_shift;
+	const bool tracked = dump->sim->env.feature[KS_FEAT_soft_dirty];
 	struct ksmsim_page page;
 	char order[24] = "";
 
@@ -89,10 +90,11 @@ static void dump_page(const struct dump *dump, uint32_t pid, uint64_t vpn)
 	if (page.order)
 		snprintf(order, sizeof(order), " order %u", page.order);
 	say(dump,
-	    "  page 0x%" PRIx64 " %s%s%s pfn %" PRIu64 " maps %u refs %u%s%s%s sum %08" PRIx32,
+	    "  page 0x%" PRIx64 " %s%s%s pfn %" PRIu64 " maps %u refs %u%s%s%s%s sum %08" PRIx32,
 	    vaddr, page_names[page.state], order, page.pmd_mapped ? " pmd" : "", page.pfn,
 	    page.mapcount, page.refs, page.writable ? " writable" : "", page.dirty ? " dirty" : "",
-	    page.anon_exclusive ? " exclusive" : "", page.checksum);
+	    page.anon_exclusive ? " exclusive" : "",
+	    tracked && !page.soft_dirty ? " unchanged" : "", page.checksum);
 	if (page.has_item)
 		say(dump, "    item sum %08" PRIx32 " age %u skips %u", page.item_checksum,
 		    page.item_age, page.item_skips);

@@ -142,7 +142,7 @@ static unsigned drop_entries(const struct ks_collapse *c, unsigned slot, unsigne
 
 static uint32_t new_bits(const struct ks_collapse *c)
 {
-	return KS_PTE(PRESENT) | KS_PTE(YOUNG) | KS_PTE(DIRTY) |
+	return KS_PTE(PRESENT) | KS_PTE(YOUNG) | KS_PTE_MKDIRTY |
 	       (c->vma->flags & KS_VM_WRITE ? KS_PTE(WRITE) : 0);
 }
 

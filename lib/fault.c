@@ -59,7 +59,7 @@ static uint32_t owned_bits(const struct fault *f)
 	uint32_t bits = KS_PTE(PRESENT) | KS_PTE(YOUNG);
 
 	if (is_write(f)) {
-		bits |= KS_PTE(DIRTY);
+		bits |= KS_PTE_MKDIRTY;
 		if (f->vma->flags & KS_VM_WRITE)
 			bits |= KS_PTE(WRITE);
 	}
@@ -100,10 +100,11 @@ static enum ks_fault_result map_file_page(struct fault *f)
 {
 	uint32_t bits = KS_PTE(PRESENT) | KS_PTE(FILE) | KS_PTE(YOUNG);
 
-	if (f->vma->flags & KS_VM_SHARED && f->vma->flags & KS_VM_WRITE)
-		bits |= KS_PTE(WRITE);
 	if (is_write(f))
-		bits |= KS_PTE(DIRTY);
+		bits |= KS_PTE_MKDIRTY;
+	if (f->vma->flags & KS_VM_SHARED && f->vma->flags & KS_VM_WRITE &&
+	    !ks_tracks_writes(f->sys, f->vma, bits))
+		bits |= KS_PTE(WRITE);
 	(void)ks_file_page(f->sys, f->vma->file, page_index(f));
 	f->mm->rss_file++;
 	set_pte(f, (uint32_t)page_index(f), bits);
@@ -154,7 +155,7 @@ static enum ks_fault_result copy_page(struct fault *f)
 	if (from_ksm)
 		ks_count(sys->env, KSMSIM_COUNT_cow_ksm, 1);
 	ks_cost(sys->env, from_ksm ? KS_COST_fault_cow_ksm : KS_COST_fault_cow);
-	set_pte(f, pfn, owned_bits(f));
+	set_pte(f, pfn, owned_bits(f) | (old.bits & KS_PTE(SOFT)));
 	if (f->vma->flags & KS_VM_LOCKED && ks_pte_is_anon(old))
 		ks_lru_munlock(sys->env, &sys->frames, old.pfn, false);
 	ks_pte_gone(sys, f->mm, old);
@@ -287,7 +288,8 @@ static enum ks_fault_result fault_on_swapped(struct fault *f)
 	struct ks_system *sys = f->sys;
 	const struct ks_swap_slot *slot = ks_swap_slot(sys, f->pte.pfn);
 	const uint32_t slot_idx = f->pte.pfn;
-	uint32_t bits = KS_PTE(PRESENT) | KS_PTE(YOUNG);
+	const bool tracked = ks_tracks_writes(sys, f->vma, f->pte.bits);
+	uint32_t bits = KS_PTE(PRESENT) | KS_PTE(YOUNG) | (f->pte.bits & KS_PTE(SOFT));
 	bool exclusive;
 	ks_pfn pfn;
 
@@ -301,15 +303,17 @@ static enum ks_fault_result fault_on_swapped(struct fault *f)
 	ks_swap_put(sys, slot_idx);
 	drop_cache_early(f, pfn);
 	ks_frame_flag(ks_frame(&sys->frames, pfn), KS_FRAME_EXCLUSIVE, exclusive);
-	if (exclusive) {
+	if (exclusive && !tracked) {
 		if (f->vma->flags & KS_VM_WRITE)
 			bits |= KS_PTE(WRITE);
 		if (is_write(f))
-			bits |= KS_PTE(DIRTY);
+			bits |= KS_PTE_MKDIRTY;
 	}
 	set_pte(f, pfn, bits);
 	ks_cost(sys->env, KS_COST_fault_anon);
-	return f->kind == KS_FAULT_READ || exclusive ? KS_FAULT_DONE : fault_on_readonly(f);
+	if (f->kind == KS_FAULT_READ || (exclusive && !(tracked && is_write(f))))
+		return KS_FAULT_DONE;
+	return fault_on_readonly(f);
 }
 
 /* ---- dispatch ---- */

@@ -62,7 +62,8 @@ static bool write_protect(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks
 	return true;
 }
 
-/* Models: mm/ksm.c:replace_page(). */
+/* What is mapped instead does not count as changed, whatever the page before did; but the marked zero
+ * page does. Models: mm/ksm.c:replace_page(). */
 static void replace(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn pfn, ks_pfn kpfn)
 {
 	struct ks_env *env = ksm->env;
@@ -74,7 +75,7 @@ static void replace(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn p
 		pte.bits = KS_PTE(PRESENT) | KS_PTE(SPECIAL);
 		mm->rss_anon--;
 		if (env->feature[KS_FEAT_zero_tracking]) {
-			pte.bits |= KS_PTE(DIRTY);
+			pte.bits |= KS_PTE_MKDIRTY;
 			mm->ksm_zero_pages++;
 			ks_count(env, KSMSIM_COUNT_ksm_zero_pages, 1);
 		}

@@ -244,7 +244,8 @@ static void keep_run(struct reclaim *r, struct ks_mm *mm, uint64_t vpn, unsigned
 	for (unsigned i = 0; dirty && i < nr; i++) {
 		struct ks_pte pte = ks_pte_get(&r->sys->tables, &mm->pt, vpn + i);
 
-		pte.bits = (pte.bits | KS_PTE(DIRTY)) & ~KS_PTE(WATCHED);
+		pte.bits =
+			(pte.bits | (nr > 1 ? KS_PTE_MKDIRTY : KS_PTE(DIRTY))) & ~KS_PTE(WATCHED);
 		ks_pte_set(r->sys->env, &r->sys->tables, &mm->pt, vpn + i, pte);
 	}
 }

@@ -30,7 +30,7 @@ static void move_mapping(void *self, struct ks_mm *mm, uint64_t vpn, struct ks_p
 		ks_frame_map(sys->env, &sys->frames, m->to);
 	m->first = false;
 	pte.pfn = m->to;
-	pte.bits &= ~KS_PTE(WATCHED);
+	pte.bits = ks_migrated_bits(sys, pte.bits);
 	ks_pte_set(sys->env, &sys->tables, &mm->pt, vpn, pte);
 	ks_frame_unmap(sys->env, &sys->frames, m->from);
 }
@@ -101,7 +101,7 @@ static void move_ptes(const struct move *m, struct ks_mm *mm, uint64_t start, ui
 
 		if (!ks_pte_is_anon(pte) || page >= m->pages)
 			continue;
-		pte.bits &= ~KS_PTE(WATCHED);
+		pte.bits = ks_migrated_bits(sys, pte.bits);
 		pte.pfn = m->to + page;
 		ks_folio_map_ptes(sys->env, &sys->frames, pte.pfn, 1, mm->id);
 		ks_pte_set(sys->env, &sys->tables, &mm->pt, vpn, pte);

@@ -132,7 +132,7 @@ static long copy_pinned(const struct copy *c, uint64_t vpn, struct ks_pte pte)
 		return -ENOMEM;
 	ks_content_get(&sys->contents, cid);
 	c->child->rss_anon++;
-	pte = (struct ks_pte){ pfn, KS_PTE(PRESENT) | KS_PTE(YOUNG) | KS_PTE(DIRTY) };
+	pte = (struct ks_pte){ pfn, KS_PTE(PRESENT) | KS_PTE(YOUNG) | KS_PTE_MKDIRTY };
 	if (c->vma->flags & KS_VM_WRITE)
 		pte.bits |= KS_PTE(WRITE);
 	set_pte(c, c->child, vpn, pte);
@@ -140,7 +140,7 @@ static long copy_pinned(const struct copy *c, uint64_t vpn, struct ks_pte pte)
 }
 
 /* Models: mm/internal.h:folio_maybe_dma_pinned(). */
-static bool may_be_pinned(const struct ks_system *sys, ks_pfn pfn)
+bool ks_may_be_pinned(const struct ks_system *sys, ks_pfn pfn)
 {
 	if (ks_pfn_is_large(&sys->frames, pfn))
 		return ks_frame_pins(&sys->frames, pfn) > 0;
@@ -153,7 +153,7 @@ static long copy_anon(const struct copy *c, uint64_t vpn, struct ks_pte pte)
 	struct ks_frame *frame = ks_frame(&sys->frames, pte.pfn);
 
 	if (c->parent->has_pinned && ks_frame_test(frame, KS_FRAME_EXCLUSIVE) &&
-	    may_be_pinned(sys, pte.pfn))
+	    ks_may_be_pinned(sys, pte.pfn))
 		return copy_pinned(c, vpn, pte);
 	if (ks_frame_test(frame, KS_FRAME_LARGE))
 		ks_folio_map_ptes(sys->env, &sys->frames, pte.pfn, 1, c->child->id);
@@ -211,7 +211,7 @@ static void copy_pmd(const struct copy *c, struct ks_leaf *leaf)
 
 	ks_cost(sys->env, KS_COST_fork_thp);
 	if (!ks_leaf_is_thp(leaf)) {
-		(void)ks_pmd_map_huge_zero(sys, c->child, leaf->vpn);
+		(void)ks_pmd_map_huge_zero(sys, c->child, leaf->vpn, leaf->pmd.bits & KS_PTE(SOFT));
 		return;
 	}
 	ks_pmd_map(sys, c->child, leaf->vpn, id, bits);
@@ -229,7 +229,8 @@ static bool copies_as_huge(const struct copy *c, const struct ks_leaf *leaf)
 		return false;
 	if (!ks_leaf_is_thp(leaf) || !c->parent->has_pinned)
 		return true;
-	if (!ks_page_exclusive(&sys->frames, leaf->pmd.pfn) || !may_be_pinned(sys, leaf->pmd.pfn))
+	if (!ks_page_exclusive(&sys->frames, leaf->pmd.pfn) ||
+	    !ks_may_be_pinned(sys, leaf->pmd.pfn))
 		return true;
 	ks_split_pmd(c->sys, c->parent, leaf->vpn);
 	return false;

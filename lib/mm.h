@@ -4,7 +4,8 @@
  * Rooms: vma.c (find, split, merge, flags), mmap.c (mmap, munmap, mprotect,
  * brk), mremap.c, madvise.c (all advices and mlock), mm.c (create, fork, exec,
  * exit), zap.c (unmapping pages), swap.c, rmap.c (from frame to its mappings),
- * pmd.c (PMD entries of huge pages, the huge zero folio), split.c (folio splits), lazyfree.c.
+ * pmd.c (PMD entries of huge pages, the huge zero folio), split.c (folio splits), lazyfree.c,
+ * clear_refs.c.
  *
  * Everything here takes the struct ks_system, which holds what all processes
  * share. Addresses are page numbers (vpn). Results: >= 0 or a negative Linux
@@ -44,7 +45,8 @@ struct ks_vma {
 	uint32_t file;	     /* 0: anonymous */
 	bool cloned;	     /* its anon_vma chain has more than one link (inherited by fork) */
 	bool guarded;	     /* VM_MAYBE_GUARD: had guard markers once */
-	uint64_t rmap_seq;   /* when it was last put into the anon_vma's interval tree */
+	bool soft_dirty; /* VM_SOFTDIRTY: new since clear_refs, so that all of it counts as changed */
+	uint64_t rmap_seq; /* when it was last put into the anon_vma's interval tree */
 };
 
 struct ks_file {
@@ -214,6 +216,8 @@ struct ks_mm *ks_mm_exec(struct ks_system *sys, struct ks_mm *mm);
 void ks_mm_exit(struct ks_system *sys, struct ks_mm *mm);
 /* Gives back what @pin holds; @exiting: unless others hold it. */
 void ks_pin_release(struct ks_system *sys, const struct ks_pin *pin, bool exiting);
+/* Does somebody have a pin on the page, or so many references that it looks so? */
+bool ks_may_be_pinned(const struct ks_system *sys, ks_pfn pfn);
 /* no KSM slot and no user any more */
 void ks_mm_free(struct ks_system *sys, struct ks_mm *mm);
 
@@ -237,11 +241,21 @@ int64_t ks_brk(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn);
 long ks_madvise(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages,
 		enum ksmsim_advice advice);
 long ks_mlock(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t pages, bool lock);
+/* Writes @what to /proc/PID/clear_refs: 0 or -EINVAL. Defined in clear_refs.c. */
+long ks_clear_refs(struct ks_system *sys, struct ks_mm *mm, unsigned what);
 
 /* Private anonymous memory that is not huge TLB: vma_is_anonymous(). */
 static inline bool ks_vma_is_anon(const struct ks_vma *vma)
 {
 	return !vma->file && !(vma->flags & KS_VM_HUGETLB);
+}
+
+/* Would a write to what an entry with @bits maps go unnoticed, if it were writable? Then it may become
+ * so only by a write fault. Models: mm/internal.h:pte_needs_soft_dirty_wp(). */
+static inline bool ks_tracks_writes(const struct ks_system *sys, const struct ks_vma *vma,
+				    uint32_t bits)
+{
+	return sys->env->feature[KS_FEAT_soft_dirty] && !vma->soft_dirty && !(bits & KS_PTE(SOFT));
 }
 
 /* A free range of @pages at @hint, or the highest one below the mmap base; 0 if there is none. */
@@ -331,8 +345,8 @@ static inline uint64_t ks_pmd_start(const struct ks_system *sys, uint64_t vpn)
  * The folio's place (root, index) is the caller's to set. */
 void ks_pmd_map(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint32_t folio,
 		uint32_t bits);
-/* Maps the huge zero folio at @vpn; false: it could not be allocated (counted). */
-bool ks_pmd_map_huge_zero(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn);
+/* Maps the huge zero folio at @vpn, with @bits more; false: it could not be allocated (counted). */
+bool ks_pmd_map_huge_zero(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint32_t bits);
 /* The mm's reference of the huge zero folio goes: at exit. */
 void ks_huge_zero_put(struct ks_system *sys, struct ks_mm *mm);
 /* The huge zero folio goes if no mm holds it: its shrinker. */
@@ -364,6 +378,14 @@ static inline bool ks_leaf_is_thp(const struct ks_leaf *leaf)
  */
 long ks_split_folio(struct ks_system *sys, ks_pfn at, unsigned order, bool uniform,
 		    enum ksmsim_split_why why);
+
+/* Of an entry that was a migration entry for a while. Models: mm/migrate.c:remove_migration_pte(). */
+static inline uint32_t ks_migrated_bits(const struct ks_system *sys, uint32_t bits)
+{
+	if (bits & KS_PTE(DIRTY) && !sys->env->feature[KS_FEAT_migration_keeps_soft])
+		bits |= KS_PTE(SOFT);
+	return bits & ~KS_PTE(WATCHED);
+}
 
 /* ---- rmap.c ---- */
 

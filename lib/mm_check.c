@@ -61,7 +61,8 @@ static const char *check_entry(struct count *c, const struct ks_vma *vma, struct
 	if (ks_pte_is_guard(pte))
 		return NULL;
 	if (ks_pte_is_hwpoison(pte))
-		return pte.bits == KS_PTE_HWPOISON && ks_frame_is_poisoned(&c->sys->frames, pte.pfn)
+		return (pte.bits & ~(uint32_t)KS_PTE(SOFT)) == KS_PTE_HWPOISON &&
+				       ks_frame_is_poisoned(&c->sys->frames, pte.pfn)
 			       ? NULL
 			       : "I27: an entry of a page that is lost names a sound one";
 	if (pte.bits & KS_PTE(NONPRESENT)) {

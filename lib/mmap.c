@@ -153,10 +153,14 @@ static long insert_marked(struct ks_system *sys, struct ks_mm *mm, struct ks_vma
 
 	if (mark && early)
 		vma->flags = sys->hooks.vma_flags(sys->hooks.self, mm, vma->flags);
+	vma->soft_dirty = true;
 	ret = append ? ks_vma_append(sys, mm, vma) : ks_vma_insert(sys, mm, vma);
-	if (ret || !mark || early)
+	if (ret)
 		return ret;
 	placed = ks_vma_at(mm, vma->start);
+	placed->soft_dirty = true; /* with all that it merged with */
+	if (!mark || early)
+		return 0;
 	if (placed->start == vma->start && placed->end == vma->end)
 		placed->flags = sys->hooks.vma_flags(sys->hooks.self, mm, placed->flags);
 	return 0;
@@ -228,13 +232,14 @@ long ks_munmap(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t p
 /* ---- mprotect ---- */
 
 /* May the entry become writable without a fault? Models: can_change_pte_writable(). */
-static bool can_be_writable(const struct ks_system *sys, uint32_t flags, struct ks_pte pte)
+static bool can_be_writable(const struct ks_system *sys, const struct ks_vma *vma,
+			    struct ks_pte pte)
 {
 	const bool dirty = pte.bits & KS_PTE(DIRTY);
 
-	if (!(flags & KS_VM_WRITE))
+	if (!(vma->flags & KS_VM_WRITE) || ks_tracks_writes(sys, vma, pte.bits))
 		return false;
-	if (flags & KS_VM_SHARED)
+	if (vma->flags & KS_VM_SHARED)
 		return dirty;
 	if (!dirty && !sys->env->feature[KS_FEAT_mprotect_clean_writable])
 		return false;
@@ -242,57 +247,99 @@ static bool can_be_writable(const struct ks_system *sys, uint32_t flags, struct 
 }
 
 /* Who watches a page that can no longer be found by its address must know. */
-static bool hides(const struct ks_system *sys, uint32_t flags)
+static bool hides(const struct ks_system *sys, const struct ks_vma *vma)
 {
 	return sys->env->feature[KS_FEAT_follow_needs_access] &&
-	       !(flags & (KS_VM_READ | KS_VM_WRITE | KS_VM_EXEC));
+	       !(vma->flags & (KS_VM_READ | KS_VM_WRITE | KS_VM_EXEC));
 }
 
 /* Models: mm/huge_memory.c:change_huge_pmd(). A part of a huge page has a VMA boundary inside it, so
  * that its PMD was split already. Before 6.2 only a fault makes a huge page writable again. */
-static void protect_pmd(struct ks_system *sys, struct ks_mm *mm, struct ks_leaf *leaf,
-			uint32_t flags)
+static void protect_pmd(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma,
+			struct ks_leaf *leaf)
 {
 	const struct ks_pte pte = ks_leaf_get(leaf, 0);
 	const bool writable = sys->env->feature[KS_FEAT_mprotect_clean_writable] &&
-			      can_be_writable(sys, flags, pte);
+			      can_be_writable(sys, vma, pte);
 
-	if (writable != !!(pte.bits & KS_PTE(WRITE)) || hides(sys, flags))
+	if (writable != !!(pte.bits & KS_PTE(WRITE)) || hides(sys, vma))
 		ks_pmd_change(&sys->tables, &mm->pt, leaf,
 			      (pte.bits & ~KS_PTE(WRITE)) | (writable ? KS_PTE(WRITE) : 0));
 }
 
-static void protect_entry(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint32_t flags,
-			  struct ks_pte pte)
+/* @more: bits that the entry gets besides. */
+static void protect_entry(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma,
+			  uint64_t vpn, struct ks_pte pte, uint32_t more)
 {
-	const bool writable = can_be_writable(sys, flags, pte);
+	const uint32_t old = pte.bits;
 
-	if (!(pte.bits & KS_PTE(PRESENT)) ||
-	    (writable == !!(pte.bits & KS_PTE(WRITE)) && !hides(sys, flags)))
+	if (!(old & KS_PTE(PRESENT)))
 		return;
-	pte.bits &= ~(KS_PTE(WRITE) | KS_PTE(WATCHED));
-	pte.bits |= writable ? KS_PTE(WRITE) : 0;
+	pte.bits = (old | more) & ~(uint32_t)KS_PTE(WRITE);
+	if (can_be_writable(sys, vma, pte))
+		pte.bits |= KS_PTE(WRITE);
+	if (pte.bits == old && !hides(sys, vma))
+		return;
+	pte.bits &= ~(uint32_t)KS_PTE(WATCHED);
 	ks_pte_set(sys->env, &sys->tables, &mm->pt, vpn, pte);
 }
 
-/* Models: mm/mprotect.c:change_pte_range(). */
-static void change_protection(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end,
-			      uint32_t flags)
+/* Entries from @slot on that are changed in one step: of one folio, and alike. *@more: what each of
+ * them gets of the others. Models: mprotect_folio_pte_batch(), get_and_clear_ptes(). */
+static uint32_t run_of(const struct ks_system *sys, const struct ks_walk *walk, unsigned slot,
+		       uint32_t *more)
 {
+	const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk->leaf);
+	const struct ks_pte first = ks_leaf_get(leaf, slot);
+	uint32_t max, nr;
+
+	*more = 0;
+	if (!sys->env->feature[KS_FEAT_mprotect_batched] || !ks_pte_is_anon(first) ||
+	    !ks_pfn_is_large(&sys->frames, first.pfn))
+		return 1;
+	max = ks_folio_run(sys, leaf, slot, walk->last);
+	*more = first.bits & (KS_PTE(DIRTY) | KS_PTE(YOUNG));
+	for (nr = 1; nr < max; nr++) {
+		const uint32_t bits = ks_leaf_get(leaf, slot + nr).bits;
+
+		if ((bits ^ first.bits) & (KS_PTE(SOFT) | KS_PTE(WRITE)))
+			break;
+		*more |= bits & KS_PTE(DIRTY) ? KS_PTE_MKDIRTY : 0;
+		*more |= bits & KS_PTE(YOUNG);
+	}
+	return nr;
+}
+
+static void protect_leaf(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma,
+			 const struct ks_walk *walk)
+{
+	const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk->leaf);
+	uint32_t more;
+
+	for (int slot = ks_walk_slot(walk, walk->first); slot >= 0;) {
+		const uint32_t nr = run_of(sys, walk, (unsigned)slot, &more);
+
+		for (uint32_t i = 0; i < nr; i++)
+			protect_entry(sys, mm, vma, leaf->vpn + (unsigned)slot + i,
+				      ks_leaf_get(leaf, (unsigned)slot + i), more);
+		slot = ks_walk_slot(walk, (unsigned)slot + nr);
+	}
+}
+
+/* Models: mm/mprotect.c:change_pte_range(). */
+static void change_protection(struct ks_system *sys, struct ks_mm *mm, uint64_t start, uint64_t end)
+{
+	const struct ks_vma *vma = ks_vma_at(mm, start);
 	struct ks_walk walk;
 
 	ks_walk_start(&walk, &sys->tables, &mm->pt, start, end);
 	while (ks_walk_leaf(&walk)) {
 		struct ks_leaf *leaf = ks_leaf(&sys->tables, walk.leaf);
 
-		if (leaf->huge) {
-			protect_pmd(sys, mm, leaf, flags);
-			continue;
-		}
-		for (int slot = ks_walk_slot(&walk, walk.first); slot >= 0;
-		     slot = ks_walk_slot(&walk, (unsigned)slot + 1))
-			protect_entry(sys, mm, leaf->vpn + (unsigned)slot, flags,
-				      ks_leaf_get(leaf, (unsigned)slot));
+		if (leaf->huge)
+			protect_pmd(sys, mm, vma, leaf);
+		else
+			protect_leaf(sys, mm, vma, &walk);
 	}
 }
 
@@ -322,7 +369,7 @@ static long protect_vma(struct ks_system *sys, struct ks_mm *mm, uint64_t start,
 	ret = ks_vma_set_flags(sys, mm, start, end, flags);
 	if (ret)
 		return ret;
-	change_protection(sys, mm, start, end, flags);
+	change_protection(sys, mm, start, end);
 	/* Locked private memory that becomes writable has its private copies at once. */
 	if ((old & (KS_VM_WRITE | KS_VM_SHARED | KS_VM_LOCKED)) == KS_VM_LOCKED &&
 	    flags & KS_VM_WRITE)

@@ -7,7 +7,8 @@
  *   old  |..abc..|   ->   |.......|  unmapped, or with DONTUNMAP left empty
  *   new  |.......|   ->   |..abc..|  same frames, same page offsets
  *
- * What could surprise: memory that was never touched forgets where it came from
+ * What could surprise: a moved entry counts as changed (soft-dirty), but not where its whole
+ * table moves; memory that was never touched forgets where it came from
  * (its page offset becomes that of the new place), so that it can merge there;
  * KSM pages are copied apart before a move; with FIXED older kernels unmap the
  * target before the source was even checked.
@@ -21,7 +22,8 @@
 struct move {
 	uint64_t vpn, old_pages;
 	uint64_t new_vpn, new_pages;
-	bool keep; /* MREMAP_DONTUNMAP */
+	bool keep;    /* MREMAP_DONTUNMAP */
+	bool realign; /* the first table goes with the others though the range begins inside it */
 };
 
 /* ---- entries ---- */
@@ -34,21 +36,49 @@ static void move_entry(struct ks_system *sys, struct ks_mm *mm, uint64_t from, u
 	ks_pte_set(sys->env, &sys->tables, &mm->pt, to, pte);
 }
 
+/* Does all that one PMD entry has go to where one PMD entry has it? */
+static bool moves_table(const struct ks_system *sys, const struct ks_walk *walk,
+			const struct move *m)
+{
+	const uint64_t mask = ks_pmd_pages(sys) - 1;
+	const uint64_t first = ks_leaf(&sys->tables, walk->leaf)->vpn + walk->first;
+
+	if ((m->new_vpn ^ m->vpn) & mask || walk->last != mask)
+		return false;
+	return !walk->first || (m->realign && first == m->vpn);
+}
+
+/* Models: mm/mremap.c:can_align_down(). */
+static bool is_first_of_block(const struct ks_system *sys, const struct ks_mm *mm, uint64_t vpn)
+{
+	return ks_vma_find(mm, ks_pmd_start(sys, vpn))->start == vpn;
+}
+
+/* Asked when the new place is mapped. Models: try_realign_addr(). */
+static bool can_realign(const struct ks_system *sys, const struct ks_mm *mm, const struct move *m)
+{
+	const uint64_t mask = ks_pmd_pages(sys) - 1;
+
+	return sys->env->feature[KS_FEAT_mremap_realigns] && m->vpn & mask &&
+	       !((m->vpn ^ m->new_vpn) & mask) && m->old_pages > (~m->vpn & mask) &&
+	       is_first_of_block(sys, mm, m->vpn) && is_first_of_block(sys, mm, m->new_vpn);
+}
+
 /* A huge page moves as a whole, with its deposited table, if both places are aligned and all of it
  * moves; else it is split. Models: move_huge_pmd(). */
 static bool move_pmd(struct ks_system *sys, struct ks_mm *mm, const struct ks_walk *walk,
-		     uint64_t shift)
+		     const struct move *m)
 {
 	const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk->leaf);
 	const uint64_t vpn = leaf->vpn;
-	const struct ks_pte pte = { leaf->pmd.pfn, leaf->pmd.bits };
+	const struct ks_pte pte = { leaf->pmd.pfn, leaf->pmd.bits | KS_PTE(SOFT) };
 
-	if (walk->last - walk->first + 1 != ks_pmd_pages(sys) || shift & (ks_pmd_pages(sys) - 1)) {
+	if (!moves_table(sys, walk, m)) {
 		ks_split_pmd(sys, mm, vpn);
 		return false;
 	}
 	ks_pmd_clear(sys->env, &sys->tables, &mm->pt, vpn);
-	ks_pmd_set(sys->env, &sys->tables, &mm->pt, vpn + shift, pte);
+	ks_pmd_set(sys->env, &sys->tables, &mm->pt, vpn + (m->new_vpn - m->vpn), pte);
 	return true;
 }
 
@@ -59,16 +89,20 @@ static void move_leaf(struct ks_system *sys, struct ks_mm *mm, const struct ks_w
 {
 	const struct ks_leaf *leaf = ks_leaf(&sys->tables, walk->leaf);
 	const uint64_t shift = m->new_vpn - m->vpn;
+	uint32_t soft;
 
-	if (leaf->huge && move_pmd(sys, mm, walk, shift))
+	if (leaf->huge && move_pmd(sys, mm, walk, m))
 		return;
+	soft = moves_table(sys, walk, m) ? 0 : KS_PTE(SOFT);
 	ks_pgtable_populate(sys->env, &sys->tables, &mm->pt, leaf->vpn + walk->first + shift);
 	ks_pgtable_populate(sys->env, &sys->tables, &mm->pt, leaf->vpn + walk->last + shift);
 	for (int slot = ks_walk_slot(walk, walk->first); slot >= 0;
 	     slot = ks_walk_slot(walk, (unsigned)slot + 1)) {
 		const uint64_t vpn = leaf->vpn + (unsigned)slot;
+		struct ks_pte pte = ks_leaf_get(leaf, (unsigned)slot);
 
-		move_entry(sys, mm, vpn, vpn + shift, ks_leaf_get(leaf, (unsigned)slot));
+		pte.bits |= soft;
+		move_entry(sys, mm, vpn, vpn + shift, pte);
 	}
 }
 
@@ -78,7 +112,7 @@ static void drop_moved_tables(struct ks_system *sys, struct ks_mm *mm, const str
 {
 	const struct ks_geometry *geo = sys->tables.geo;
 	const uint64_t span = UINT64_C(1) << geo->bits[geo->levels - 1];
-	uint64_t vpn = (m->vpn + span - 1) & ~(span - 1);
+	uint64_t vpn = (m->realign ? m->vpn : m->vpn + span - 1) & ~(span - 1);
 
 	if ((m->vpn ^ m->new_vpn) & (span - 1))
 		return;
@@ -141,7 +175,7 @@ static void leave_behind(struct ks_mm *mm, const struct move *m)
 	}
 }
 
-static int64_t move_vma(struct ks_system *sys, struct ks_mm *mm, const struct move *m)
+static int64_t move_vma(struct ks_system *sys, struct ks_mm *mm, struct move *m)
 {
 	const struct ks_vma *vma = ks_vma_at(mm, m->vpn);
 	const bool locked = vma->flags & KS_VM_LOCKED;
@@ -156,6 +190,7 @@ static int64_t move_vma(struct ks_system *sys, struct ks_mm *mm, const struct mo
 	if (ret)
 		return ret;
 	if (m->old_pages) {
+		m->realign = can_realign(sys, mm, m);
 		move_entries(sys, mm, m);
 		if (m->keep)
 			leave_behind(mm, m);
@@ -234,7 +269,8 @@ static int64_t move_many(struct ks_system *sys, struct ks_mm *mm, const struct m
 	for (; vpn < end && vma && vma->start < end; vma = ks_vma_find(mm, vpn)) {
 		const uint64_t from = vma->start > vpn ? vma->start : vpn;
 		const uint64_t pages = (vma->end < end ? vma->end : end) - from;
-		struct move m = { from, pages, all->new_vpn + (from - all->vpn), pages, all->keep };
+		struct move m = { from,	 pages,	    all->new_vpn + (from - all->vpn),
+				  pages, all->keep, false };
 		const int64_t ret = move_to(sys, mm, &m, true);
 
 		if (ret < 0)
@@ -292,7 +328,11 @@ int64_t ks_mremap(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_
 {
 	const bool may_move = flags & KSMSIM_MREMAP_MAYMOVE;
 	const bool fixed = flags & KSMSIM_MREMAP_FIXED;
-	struct move m = { vpn, old_pages, new_vpn, new_pages, flags & KSMSIM_MREMAP_DONTUNMAP };
+	struct move m = { .vpn = vpn,
+			  .old_pages = old_pages,
+			  .new_vpn = new_vpn,
+			  .new_pages = new_pages,
+			  .keep = flags & KSMSIM_MREMAP_DONTUNMAP };
 	long ret;
 
 	if ((fixed || m.keep) && !may_move)

@@ -2,7 +2,7 @@
  * pgleaf.c - floor 3: the entries of PTE tables.
  *
  * A leaf with few entries is a sorted list in its own cache line, the bits of
- * an entry in one byte; the seventh entry moves them into an array of pfns with
+ * an entry in one word; the seventh entry moves them into an array of pfns with
  * one bit plane for each bit, so that the floors above can scan 64 entries at a
  * time. It stays dense until the table goes.
  *
@@ -18,7 +18,7 @@
 
 #define MAPPED (KS_PTE(PRESENT) | KS_PTE(NONPRESENT))
 
-_Static_assert(KS_PTE_PLANES == 8, "the small form keeps the bits of an entry in one byte");
+_Static_assert(KS_PTE_PLANES <= 16, "the small form has 16 bits for those of an entry");
 
 /* Position of the first entry at or behind @slot in the small form. */
 static unsigned small_find(const struct ks_leaf *leaf, unsigned slot)
@@ -124,7 +124,7 @@ static void small_insert(struct ks_leaf *leaf, unsigned at, unsigned slot, struc
 	}
 	leaf->small.pfn[at] = pte.pfn;
 	leaf->small.slot[at] = (uint16_t)slot;
-	leaf->small.bits[at] = (uint8_t)pte.bits;
+	leaf->small.bits[at] = (uint16_t)pte.bits;
 	leaf->nr++;
 }
 
@@ -148,7 +148,7 @@ static void leaf_put(struct ks_env *env, struct ks_tables *tables, struct ks_lea
 
 		if (found && pte.bits) {
 			leaf->small.pfn[at] = pte.pfn;
-			leaf->small.bits[at] = (uint8_t)pte.bits;
+			leaf->small.bits[at] = (uint16_t)pte.bits;
 		} else if (found) {
 			small_remove(leaf, at);
 		} else if (pte.bits && leaf->nr < KS_LEAF_SMALL) {
@@ -180,7 +180,7 @@ void ks_leaf_watch(struct ks_leaf *leaf, unsigned slot, bool on)
 	const unsigned k = small_find(leaf, slot);
 	if (k == leaf->nr || leaf->small.slot[k] != slot)
 		return;
-	leaf->small.bits[k] &= (uint8_t)~KS_PTE(WATCHED);
+	leaf->small.bits[k] &= (uint16_t)~KS_PTE(WATCHED);
 	if (on)
 		leaf->small.bits[k] |= KS_PTE(WATCHED);
 }
@@ -192,7 +192,7 @@ void ks_leaf_access(struct ks_leaf *leaf, unsigned slot)
 	else if (leaf->dense)
 		ks_dense_plane(leaf->all, KS_PTE_YOUNG)[slot / 64] |= UINT64_C(1) << (slot % 64);
 	else
-		leaf->small.bits[small_find(leaf, slot)] |= (uint8_t)KS_PTE(YOUNG);
+		leaf->small.bits[small_find(leaf, slot)] |= (uint16_t)KS_PTE(YOUNG);
 }
 
 static bool leaf_watched(const struct ks_leaf *leaf, unsigned slot)

@@ -45,9 +45,12 @@ enum ks_pte_plane {
 	KS_PTE_FILE,	   /* maps a page of a file or shared object: never anonymous */
 	KS_PTE_NONPRESENT, /* swap entry: pfn is the swap slot; WRITE plane unused, DIRTY: exclusive */
 	KS_PTE_WATCHED,	   /* software: the floor above wants to hear of a change */
+	KS_PTE_SOFT,	   /* soft-dirty: changed since clear_refs; swap entries have it, too */
 	KS_PTE_PLANES
 };
 #define KS_PTE(plane) (1u << KS_PTE_##plane)
+/* What pte_mkdirty() sets. The processor itself sets DIRTY only. */
+#define KS_PTE_MKDIRTY (KS_PTE(DIRTY) | KS_PTE(SOFT))
 
 struct ks_pte {
 	uint32_t pfn;  /* frame, file page or swap slot */
@@ -66,7 +69,7 @@ struct ks_leaf {
 		struct {
 			uint32_t pfn[KS_LEAF_SMALL];
 			uint16_t slot[KS_LEAF_SMALL]; /* ascending */
-			uint8_t bits[KS_LEAF_SMALL];  /* KS_PTE(...) */
+			uint16_t bits[KS_LEAF_SMALL]; /* KS_PTE(...) */
 		} small;
 		struct {
 			uint32_t pfn;  /* of the first page */

@@ -8,8 +8,8 @@
  * split fills it and changes nothing else: the folio stays large, and all its
  * pages stay mapped.
  *
- * What could surprise: a split of the huge zero folio's entry maps the small zero
- * page; the huge zero folio outlives its last user until its shrinker runs.
+ * What could surprise: a split of a dirty entry marks all its pages as soft-dirty;
+ * a split of the huge zero folio's entry maps the small zero page; the huge zero folio outlives its last user until its shrinker runs.
  *
  * Models: mm/huge_memory.c:__split_huge_pmd_locked(), zap_huge_pmd(),
  * mm_get_huge_zero_folio().
@@ -46,10 +46,10 @@ static bool get_huge_zero(struct ks_system *sys, struct ks_mm *mm)
 	return true;
 }
 
-bool ks_pmd_map_huge_zero(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn)
+bool ks_pmd_map_huge_zero(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint32_t bits)
 {
 	const struct ks_pte pte = { ks_huge_zero(&sys->frames),
-				    KS_PTE(PRESENT) | KS_PTE(SPECIAL) | KS_PTE(YOUNG) };
+				    KS_PTE(PRESENT) | KS_PTE(SPECIAL) | KS_PTE(YOUNG) | bits };
 
 	if (!get_huge_zero(sys, mm))
 		return false;
@@ -94,6 +94,8 @@ static void split_thp(struct ks_system *sys, struct ks_mm *mm, const struct ks_l
 		ks_folio_flag(folio, KS_FOLIO_DIRTY, true);
 	if (!sys->env->feature[KS_FEAT_split_pmd_dirty])
 		first.bits &= ~KS_PTE(DIRTY);
+	else if (first.bits & KS_PTE(DIRTY))
+		first.bits |= KS_PTE_MKDIRTY;
 	split_mlocked(sys, mm, folio, leaf->vpn);
 	ks_pmd_split(sys->env, &sys->tables, &mm->pt, leaf->vpn, first, 1);
 	ks_folio_pmd_to_ptes(sys->env, &sys->frames, id, mm->id);

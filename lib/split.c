@@ -169,16 +169,29 @@ static bool wants_zero_page(const struct split *s, const struct ks_vma *vma, ks_
 	return policy->zero_remap ? policy->zero_remap(policy->self, &question) : question.feature;
 }
 
+static void remap_bits(struct ks_system *sys, const struct place *place, uint64_t vpn,
+		       struct ks_pte pte)
+{
+	const uint32_t bits = ks_migrated_bits(sys, pte.bits);
+
+	if (bits == (pte.bits & ~KS_PTE(WATCHED)))
+		return;
+	pte.bits = bits;
+	ks_pte_set(sys->env, &sys->tables, &place->mm->pt, vpn, pte);
+}
+
 static void remap_page(struct split *s, const struct place *place, const struct ks_vma *vma,
 		       uint64_t vpn, struct ks_pte pte)
 {
 	struct ks_system *sys = s->sys;
 	struct ks_frame *frame = ks_frame(&sys->frames, pte.pfn);
-	const struct ks_pte zero = { KS_PFN_ZERO,
-				     KS_PTE(PRESENT) | KS_PTE(SPECIAL) | KS_PTE(YOUNG) };
+	struct ks_pte zero = { KS_PFN_ZERO, KS_PTE(PRESENT) | KS_PTE(SPECIAL) | KS_PTE(YOUNG) };
 
+	if (sys->env->feature[KS_FEAT_zero_remap_keeps_soft])
+		zero.bits |= pte.bits & KS_PTE(SOFT);
 	if (place->exclusive)
 		ks_frame_flag(frame, KS_FRAME_EXCLUSIVE, true);
+	remap_bits(sys, place, vpn, pte);
 	if (ks_frame_test(frame, KS_FRAME_LARGE)) {
 		ks_folio_map_ptes(sys->env, &sys->frames, pte.pfn, 1, place->mm->id);
 	} else if (wants_zero_page(s, vma, pte.pfn)) {

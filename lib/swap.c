@@ -125,7 +125,8 @@ static void unmap_one(void *self, struct ks_mm *mm, uint64_t vpn, struct ks_pte 
 	struct ks_pte swap = { .pfn = r->slot };
 
 	if (r->slot) {
-		swap.bits = KS_PTE(NONPRESENT) | (r->exclusive ? KS_PTE(DIRTY) : 0);
+		swap.bits = KS_PTE(NONPRESENT) | (r->exclusive ? KS_PTE(DIRTY) : 0) |
+			    (pte.bits & KS_PTE(SOFT));
 		ks_swap_dup(sys, r->slot);
 		mm->swap_pages++;
 	}

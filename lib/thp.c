@@ -157,7 +157,7 @@ static void map_thp(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma
 
 static uint32_t writable_bits(const struct ks_vma *vma)
 {
-	return KS_PTE(PRESENT) | KS_PTE(YOUNG) | KS_PTE(DIRTY) |
+	return KS_PTE(PRESENT) | KS_PTE(YOUNG) | KS_PTE_MKDIRTY |
 	       (vma->flags & KS_VM_WRITE ? KS_PTE(WRITE) : 0);
 }
 
@@ -182,7 +182,7 @@ bool ks_thp_fault(struct ks_system *sys, struct ks_mm *mm, struct ks_vma *vma, u
 	ks_vma_prepare_anon(sys, mm, vma);
 	tell_khugepaged(sys, mm, vma);
 	if (!write && sys->env->knob.use_zero_page) {
-		if (ks_pmd_map_huge_zero(sys, mm, start)) {
+		if (ks_pmd_map_huge_zero(sys, mm, start, 0)) {
 			ks_cost(sys->env, KS_COST_fault_huge_zero);
 			return true;
 		}
@@ -327,7 +327,8 @@ static bool copy_thp(struct ks_system *sys, struct ks_mm *mm, const struct ks_vm
 	mm->rss_anon -= ks_pmd_pages(sys);
 	mm->nr_anon_pmds--;
 	map_thp(sys, mm, vma, leaf->vpn, id,
-		write ? writable_bits(vma) : KS_PTE(PRESENT) | KS_PTE(YOUNG));
+		write ? writable_bits(vma)
+		      : KS_PTE(PRESENT) | KS_PTE(YOUNG) | (leaf->pmd.bits & KS_PTE(SOFT)));
 	if (vma->flags & KS_VM_LOCKED)
 		ks_lru_munlock(sys->env, &sys->frames, folio->head, true);
 	ks_folio_unmap_pmd(sys->env, &sys->frames, old, mm->id);

@@ -2,16 +2,18 @@
  * view_page.c - what can be seen of one page: its entry, its folio, and the words
  * of /proc/PID/pagemap and /proc/kpageflags.
  *
- *	pagemap  63 present  62 swap or marker  61 file  58 guard  56 mapped once  0-54 pfn
+ *	pagemap  63 present  62 swap or marker  61 file  58 guard  56 mapped once  55 soft-dirty
+ *		 0-54 pfn
  *
- * What could surprise: bit 56 is about mappings, not about AnonExclusive, and with
+ * What could surprise: in an area that is new since clear_refs all is soft-dirty, holes
+ * too; bit 56 is about mappings, not about AnonExclusive, and with
  * most kernels of the head of what a PMD maps. kpageflags has the flags of the
  * folio, which newer kernels show for each of its pages; what a page of a THP is
  * mapped by (PMD or PTE) is in neither word.
  *
  * Models: fs/proc/task_mmu.c:pte_to_pagemap_entry(), pagemap_pmd_range_thp();
  * fs/proc/page.c:stable_page_flags().
- * Differs: no soft-dirty, uffd and idle bits; pages of files have no flags.
+ * Differs: no uffd and idle bits; pages of files have no flags.
  */
 #include "machine.h"
 
@@ -21,6 +23,7 @@
 #define PM_FILE PM_BIT(61)
 #define PM_GUARD PM_BIT(58)
 #define PM_EXCLUSIVE PM_BIT(56)
+#define PM_SOFT_DIRTY PM_BIT(55)
 #define PM_SWAP_SHIFT 5 /* of the offset: the area's number is below it */
 
 enum kpf {
@@ -200,14 +203,17 @@ static void fill_item(const struct ksmsim *sim, const struct ks_mm *mm, uint64_t
 static void fill_page(struct ksmsim *sim, const struct ks_mm *mm, uint64_t vpn,
 		      struct ksmsim_page *out)
 {
+	const struct ks_vma *vma = ks_vma_at(mm, vpn);
 	struct ks_pte pte = { 0 };
 
-	if (ks_vma_at(mm, vpn))
+	if (vma)
 		pte = ks_pte_get(&sim->sys.tables, &mm->pt, vpn);
 	*out = (struct ksmsim_page){ .state = page_state(sim, pte),
 				     .writable = pte.bits & KS_PTE(WRITE),
 				     .dirty = pte.bits & KS_PTE(DIRTY),
 				     .pfn = pte.pfn };
+	out->soft_dirty = vma && sim->env.feature[KS_FEAT_soft_dirty] &&
+			  (vma->soft_dirty || pte.bits & KS_PTE(SOFT));
 	if (pte.bits & KS_PTE(PRESENT))
 		out->pmd_mapped = ks_pmd_find(&sim->sys.tables, &mm->pt, vpn);
 	if (ks_pte_is_anon(pte)) {
@@ -219,7 +225,7 @@ static void fill_page(struct ksmsim *sim, const struct ks_mm *mm, uint64_t vpn,
 			flags_of_zero(sim, out) |
 			kpf_if(ks_frame_is_poisoned(&sim->sys.frames, pte.pfn), KPF_HWPOISON);
 	}
-	out->pagemap = pagemap_word(sim, out);
+	out->pagemap = pagemap_word(sim, out) | (out->soft_dirty ? PM_SOFT_DIRTY : 0);
 }
 
 int ksmsim_page_get(struct ksmsim *sim, uint32_t pid, uint64_t vaddr, struct ksmsim_page *out)

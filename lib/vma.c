@@ -11,7 +11,8 @@
  * What could surprise: anonymous memory has page offsets, too (where it was first
  * mapped), so moved memory does not merge with what was always there; and a VMA
  * that got its pages from a parent (`cloned`) does not take in a neighbour that
- * has none, since its anon_vma lives longer than it.
+ * has none, since its anon_vma lives longer than it. VM_SOFTDIRTY keeps nobody from
+ * merging; what becomes of it then differs between kernels.
  *
  * Models: mm/vma.c:vma_merge_new_range(), vma_merge_existing_range(), split_vma();
  * mm/mmap.c of 6.1; mm/vma.c:find_mergeable_anon_vma().
@@ -123,9 +124,11 @@ static void take_anon_vma(struct ks_vma *to, const struct ks_vma *from)
 }
 
 /* What @to is to be told when it grows over @from. */
-static void take_over(struct ks_vma *to, const struct ks_vma *from)
+static void take_over(const struct ks_env *env, struct ks_vma *to, const struct ks_vma *from)
 {
 	to->guarded |= from->guarded;
+	if (env->feature[KS_FEAT_vma_sticky])
+		to->soft_dirty |= from->soft_dirty;
 	take_anon_vma(to, from);
 }
 
@@ -161,14 +164,14 @@ static bool merge_new(struct ks_system *sys, struct ks_mm *mm, const struct ks_v
 		before->end = range->end;
 		if (behind && can_join(before, behind)) {
 			before->end = behind->end;
-			take_over(before, behind);
+			take_over(env, before, behind);
 			close_slots(mm, idx, 1);
 		}
-		take_over(before, range);
+		take_over(env, before, range);
 		ks_vma_reinsert(sys, before);
 	} else if (behind) {
 		set_start(behind, range->start);
-		take_over(behind, range);
+		take_over(env, behind, range);
 		ks_vma_reinsert(sys, behind);
 	}
 	return before || behind;
@@ -253,13 +256,13 @@ static bool merge_piece(struct ks_system *sys, struct ks_mm *mm, uint32_t idx,
 		behind = NULL;
 	if (before && behind && can_join(before, behind)) {
 		before->end = behind->end;
-		take_over(before, behind);
-		take_over(before, vma);
+		take_over(env, before, behind);
+		take_over(env, before, vma);
 		ks_vma_reinsert(sys, before);
 		close_slots(mm, idx, 2);
 	} else if (before) {
 		before->end = piece->end;
-		take_over(before, vma);
+		take_over(env, before, vma);
 		ks_vma_reinsert(sys, before);
 		ks_vma_reinsert(sys, vma);
 		if (at_end)
@@ -268,7 +271,7 @@ static bool merge_piece(struct ks_system *sys, struct ks_mm *mm, uint32_t idx,
 			set_start(vma, piece->end);
 	} else if (behind) {
 		set_start(behind, piece->start);
-		take_over(behind, vma);
+		take_over(env, behind, vma);
 		ks_vma_reinsert(sys, behind);
 		ks_vma_reinsert(sys, vma);
 		if (at_start)
@@ -295,6 +298,9 @@ long ks_vma_set_flags(struct ks_system *sys, struct ks_mm *mm, uint64_t start, u
 	piece.end = end;
 	piece.flags = flags;
 	if (merge_piece(sys, mm, (uint32_t)(vma - mm->vmas), &piece)) {
+		/* the caller's flags, VM_SOFTDIRTY too, become those of all of it */
+		if (!sys->env->feature[KS_FEAT_vma_sticky])
+			ks_vma_at(mm, start)->soft_dirty = piece.soft_dirty;
 		/* one of the two is the VMA's boundary now, or none: vma_adjust_trans_huge() */
 		if (ks_vma_at(mm, start)->start == start)
 			ks_split_pmd_at(sys, mm, start);

@@ -60,6 +60,7 @@ enum mark {
 	ONCE,
 	AS_FILE,
 	POISONED,
+	SOFT,
 	WRITABLE,
 	NR_MARKS
 };
@@ -77,6 +78,7 @@ static const struct {
 	[ONCE] = { "once", SIM_SIGHT_flags },	    /* bit 56 of pagemap */
 	[AS_FILE] = { "as_file", SIM_SIGHT_flags }, /* bit 61 */
 	[POISONED] = { "poisoned", SIM_SIGHT_flags },
+	[SOFT] = { "soft", SIM_SIGHT_soft_dirty }, /* bit 55 */
 	[WRITABLE] = { "writable", SIM_SIGHT_writable },
 };
 
@@ -93,7 +95,9 @@ static unsigned marks_of(const struct ksmsim_page *page)
 	       (flags & KPF_ACTIVE ? 1u << ACTIVE : 0) |
 	       (page->pagemap & PAGEMAP_ONCE ? 1u << ONCE : 0) |
 	       (page->pagemap & PAGEMAP_FILE ? 1u << AS_FILE : 0) |
-	       (flags & KPF_HWPOISON ? 1u << POISONED : 0) | (unsigned)page->writable << WRITABLE;
+	       (flags & KPF_HWPOISON ? 1u << POISONED : 0) |
+	       (page->pagemap & PAGEMAP_SOFT_DIRTY ? 1u << SOFT : 0) |
+	       (unsigned)page->writable << WRITABLE;
 }
 
 static bool parse_state(struct sim_word word, struct sim_expect_state *state)

@@ -202,6 +202,13 @@ static int do_prctl(struct live *live, const struct sim_op *op, int64_t *result)
 			 op->choice == SIM_PRCTL_on);
 }
 
+static int do_clear_refs(struct live *live, const struct sim_op *op, int64_t *result)
+{
+	*result =
+		live_write_number(live->processes[op->process].proc, "clear_refs", op->choice + 1);
+	return 0;
+}
+
 /* ---- operations ---- */
 
 static int do_fork(struct live *live, const struct sim_op *op, int64_t *result)
@@ -259,6 +266,8 @@ static int execute_process(struct live *live, const struct sim_op *op, int64_t *
 		return do_prctl(live, op, result);
 	case SIM_OP_thpdisable:
 		return live_thp_disable(live, op, result);
+	case SIM_OP_clear_refs:
+		return do_clear_refs(live, op, result);
 	case SIM_OP_fill:
 		return live_fill(live, op, result);
 	case SIM_OP_poke:
@@ -342,6 +351,7 @@ static bool may_need_always(const struct sim_op *op)
 	case SIM_OP_split:
 	case SIM_OP_unpin:
 	case SIM_OP_thpdisable:
+	case SIM_OP_clear_refs:
 		return false;
 	default:
 		return true;

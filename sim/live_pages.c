@@ -379,6 +379,17 @@ static enum ksmsim_page_state state_of(const struct live *live, const struct liv
 		       : KSMSIM_PAGE_ANON;
 }
 
+/* What pagemap says of a page that is not there: whether its area is new. */
+static uint64_t mark_of_hole(const struct live_process *process, uint64_t vaddr)
+{
+	uint64_t entry;
+
+	if (pread(process->pagemap, &entry, sizeof(entry), (off_t)(vaddr / LIVE_PAGE * 8)) !=
+	    (ssize_t)sizeof(entry))
+		return 0;
+	return entry & PAGEMAP_SOFT_DIRTY;
+}
+
 int live_page_get(struct live *live, uint32_t process, uint64_t vaddr, struct ksmsim_page *out)
 {
 	const struct live_process *p = &live->processes[process];
@@ -390,11 +401,15 @@ int live_page_get(struct live *live, uint32_t process, uint64_t vaddr, struct ks
 		error = live_pages_look(live, process);
 	if (!error && p->alive)
 		page = live_page_find(p, vaddr / LIVE_PAGE * LIVE_PAGE);
+	if (page)
+		out->pagemap = page->entry;
+	else if (!error && p->alive)
+		out->pagemap = mark_of_hole(p, vaddr);
+	out->soft_dirty = (out->pagemap & PAGEMAP_SOFT_DIRTY) != 0;
 	if (!page)
 		return error;
 	out->state = state_of(live, p, page);
 	out->pfn = page->pfn;
-	out->pagemap = page->entry;
 	if (page->guard)
 		return 0;
 	out->mapcount = (uint32_t)page->mapcount;

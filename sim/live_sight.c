@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "live_parts.h"
+#include "probe.h"
 
 static const struct live *live_of(const struct sim_backend *backend)
 {
@@ -118,6 +119,8 @@ void live_blind(struct sim_backend *backend, struct sim_blind *blind)
 			UINT64_C(1) << SIM_SIGHT_writable | UINT64_C(1) << SIM_SIGHT_refs;
 	if (!live->sight.events)
 		blind->pages |= UINT64_C(1) << SIM_SIGHT_ksm_zero;
+	if (!sim_has_soft_dirty(""))
+		blind->pages |= UINT64_C(1) << SIM_SIGHT_soft_dirty;
 	if (!live->sight.scan)
 		blind->pages |= UINT64_C(1) << SIM_SIGHT_huge;
 }

@@ -326,6 +326,8 @@ static int execute_process(struct model *model, const struct sim_op *op, int64_t
 		return do_prctl(model, pid, op, result);
 	case SIM_OP_thpdisable:
 		return do_thpdisable(model, pid, op, result);
+	case SIM_OP_clear_refs:
+		return ksmsim_clear_refs(sim, pid, op->choice + 1, result);
 	default:
 		return execute_access(model, op, result);
 	}
@@ -462,9 +464,13 @@ static int model_next_page(struct sim_backend *backend, uint32_t process, uint64
 	return ksmsim_page_next(model->sim, model->pids[process], vaddr, end);
 }
 
-/* What depends on how many batches there were. */
+/* What depends on how many batches there were, and what the kernel was built without. */
 static void model_blind(struct sim_backend *backend, struct sim_blind *blind)
 {
+	bool soft_dirty = false;
+
+	if (!ksmsim_feature_get(model_of(backend)->sim, "soft_dirty", &soft_dirty) && !soft_dirty)
+		blind->pages |= UINT64_C(1) << SIM_SIGHT_soft_dirty;
 	if (model_of(backend)->single)
 		blind->counters |= UINT64_C(1) << KSMSIM_COUNT_walk_entries |
 				   UINT64_C(1) << KSMSIM_COUNT_ksmd_cpu_ns;

@@ -177,6 +177,7 @@ static bool is_own_business(const struct sim_op *op)
 	case SIM_OP_madvise:
 	case SIM_OP_prctl:
 	case SIM_OP_thpdisable:
+	case SIM_OP_clear_refs:
 	case SIM_OP_fill:
 	case SIM_OP_poke:
 	case SIM_OP_touch:

@@ -8,7 +8,7 @@
  * a KSM page. Then comes the number of the frame, /N if it is mapped N times and
  * not once, ! if it is the process's own, oN if it is of a folio of order N, and ^
  * if a PMD maps it (z^ is the huge zero folio); then what else kpageflags and pagemap
- * say: d dirty (of a KSM page: clean), l lazily freed, m mlocked, u unevictable without
+ * say: d dirty (of a KSM page: clean), c not soft-dirty, l lazily freed, m mlocked, u unevictable without
  * being mlocked or the other way round, x the bit "mapped once" is not as the number of
  * mappings has it, b other bits are not those that such a page has, r referenced (of a
  * KSM page: not referenced), v active. a1..4 are four frames in a row, k5*2 is the same
@@ -35,9 +35,10 @@ enum {
 	FLAG_ONCE = 16,
 	FLAG_BITS = 32,
 	FLAG_REFERENCED = 64,
-	FLAG_ACTIVE = 128
+	FLAG_ACTIVE = 128,
+	FLAG_UNCHANGED = 256 /* not soft-dirty */
 };
-static const char flag_letters[] = "dlmuxbrv";
+static const char flag_letters[] = "dlmuxbrvc";
 
 /* Bits of kpageflags and of pagemap. */
 
@@ -209,8 +210,11 @@ static int look_at(struct writer *w, const struct ksmsim_page *page, struct look
 		state = KSMSIM_PAGE_NONE;
 	*look = (struct look){ .state = states[state], .mapcount = 1 };
 	look->huge = page->pmd_mapped && sees(w, SIM_SIGHT_huge);
+	if (sees(w, SIM_SIGHT_soft_dirty) && state != KSMSIM_PAGE_NONE &&
+	    !(page->pagemap & PAGEMAP_SOFT_DIRTY))
+		look->flags = FLAG_UNCHANGED;
 	if (is_zero_page(state) && sees(w, SIM_SIGHT_flags) && has_other_bits(w, page))
-		look->flags = FLAG_BITS;
+		look->flags |= FLAG_BITS;
 	if (state != KSMSIM_PAGE_ANON && state != KSMSIM_PAGE_KSM)
 		return 0;
 	look->order = sees(w, SIM_SIGHT_order) ? page->order : 0;
@@ -220,7 +224,7 @@ static int look_at(struct writer *w, const struct ksmsim_page *page, struct look
 	look->own = sees(w, SIM_SIGHT_exclusive) &&
 		    (page->order ? (page->kpageflags & KPF_EXCLUSIVE) != 0 : page->anon_exclusive);
 	if (sees(w, SIM_SIGHT_flags))
-		look->flags = flags_of(page) | (has_other_bits(w, page) ? FLAG_BITS : 0);
+		look->flags |= flags_of(page) | (has_other_bits(w, page) ? FLAG_BITS : 0);
 	return sees(w, SIM_SIGHT_frame) ? frame_of(w, page->pfn, &look->frame) : 0;
 }
 
@@ -415,8 +419,9 @@ void sim_pages_at(const char *text, uint64_t page, char *buf, size_t size)
 		      { 'z', "zero" }, { 'Z', "ksm_zero" }, { 'f', "file" },
 		      { 's', "swap" }, { 'g', "guard" },    { 'x', "hwpoison" } };
 	static const char *const flag_words[sizeof(flag_letters) - 1] = {
-		"dirty",  "lazily freed", "mlocked",	"unevictable unlike mlocked",
-		"bit 56", "other bits",	  "referenced", "active"
+		"dirty",	 "lazily freed", "mlocked",    "unevictable unlike mlocked",
+		"bit 56",	 "other bits",	 "referenced", "active",
+		"not soft-dirty"
 	};
 	/* of these KSM pages are told the opposite */
 	static const unsigned usual_of_ksm = FLAG_DIRTY | FLAG_REFERENCED;

@@ -3,15 +3,18 @@
  *
  * A release is known by its first two numbers. One that has no profile of its
  * own gets the nearest older one, with a note. Then the files are looked for
- * whose presence a feature stands for: a kernel may have been built without, or
- * have got a change of a later one.
+ * whose presence a feature stands for, and at a page of our own: a kernel may have
+ * been built without, or have got a change of a later one.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "kpf.h"
 #include "probe.h"
 
 static const char *const profile_names[] = {
@@ -30,6 +33,28 @@ static const struct {
 	{ "zero_tracking", "/sys/kernel/mm/ksm/ksm_zero_pages" },
 	{ "memory_failure", "/proc/sys/vm/memory_failure_early_kill" },
 };
+
+/* Is there one that reads what is told of a new page? */
+bool sim_has_soft_dirty(const char *root)
+{
+	const size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	void *page = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t entry = 0;
+	char path[256];
+	int fd;
+
+	if (page == MAP_FAILED)
+		return false;
+	snprintf(path, sizeof(path), "%s/proc/self/pagemap", root);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		if (pread(fd, &entry, sizeof(entry), (off_t)((uintptr_t)page / size * 8)) != 8)
+			entry = 0;
+		close(fd);
+	}
+	munmap(page, size);
+	return (entry & PAGEMAP_SOFT_DIRTY) != 0;
+}
 
 static unsigned version_of(const char *text)
 {
@@ -53,24 +78,29 @@ static size_t nearest(unsigned version)
 	return best;
 }
 
+static void compare(struct sim_probe *probe, struct ksmsim *model, const char *feature, bool found)
+{
+	bool expected;
+
+	if (!ksmsim_feature_get(model, feature, &expected) && found != expected)
+		probe->features[probe->nr_features++] =
+			(struct sim_setting){ feature, found ? "1" : "0" };
+}
+
 static void compare_files(struct sim_probe *probe, const char *root)
 {
 	const struct ksmsim_config config = { .profile = probe->profile };
 	struct ksmsim *model;
 	char path[256];
-	bool expected, found;
 	size_t i;
 
 	if (ksmsim_new(&config, &model))
 		return;
 	for (i = 0; i < sizeof(signs) / sizeof(*signs); i++) {
 		snprintf(path, sizeof(path), "%s%s", root, signs[i].file);
-		found = access(path, F_OK) == 0;
-		if (ksmsim_feature_get(model, signs[i].feature, &expected) || found == expected)
-			continue;
-		probe->features[probe->nr_features++] =
-			(struct sim_setting){ signs[i].feature, found ? "1" : "0" };
+		compare(probe, model, signs[i].feature, access(path, F_OK) == 0);
 	}
+	compare(probe, model, "soft_dirty", sim_has_soft_dirty(root));
 	ksmsim_free(model);
 }
 

@@ -22,4 +22,7 @@ struct sim_probe {
  */
 void sim_probe(struct sim_probe *probe, const char *release, const char *root);
 
+/* Does the running kernel tell which pages were changed (CONFIG_MEM_SOFT_DIRTY)? @root: as above */
+bool sim_has_soft_dirty(const char *root);
+
 #endif

@@ -409,6 +409,7 @@ static int look_page(lua_State *lua)
 	set_boolean(lua, "dirty", page.dirty);
 	set_boolean(lua, "has_item", page.has_item);
 	set_boolean(lua, "pmd_mapped", page.pmd_mapped);
+	set_boolean(lua, "soft_dirty", page.soft_dirty);
 	set_boolean(lua, "huge_zero", page.huge_zero);
 	return 1;
 }

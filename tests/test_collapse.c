@@ -51,7 +51,8 @@ static void the_new_thp_is_exclusive_dirty_and_writable(void **state)
 	folio = folio_at(BLOCK);
 	vma = &mm->vmas[0];
 	pte = mmworld_pte(w, mm, BLOCK + 7);
-	assert_int_equal(pte.bits, KS_PTE(PRESENT) | KS_PTE(WRITE) | KS_PTE(DIRTY) | KS_PTE(YOUNG));
+	assert_int_equal(pte.bits,
+			 KS_PTE(PRESENT) | KS_PTE(WRITE) | KS_PTE_MKDIRTY | KS_PTE(YOUNG));
 	assert_int_equal(folio->flags, KS_FOLIO_EXCLUSIVE | KS_FOLIO_QUEUED);
 	assert_int_equal(folio->gets, 0);
 	assert_int_equal(folio->root, vma->anon_root);

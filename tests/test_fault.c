@@ -45,7 +45,8 @@ static void write_to_a_hole_makes_an_exclusive_page(void **state)
 	(void)state;
 	assert_int_equal(fault(mm, 0, KS_FAULT_WRITE), KS_FAULT_DONE);
 	pte = mmworld_pte(w, mm, 0);
-	assert_int_equal(pte.bits, KS_PTE(PRESENT) | KS_PTE(WRITE) | KS_PTE(DIRTY) | KS_PTE(YOUNG));
+	assert_int_equal(pte.bits,
+			 KS_PTE(PRESENT) | KS_PTE(WRITE) | KS_PTE_MKDIRTY | KS_PTE(YOUNG));
 	assert_true(ks_frame_test(ks_frame(&w->sys.frames, pte.pfn), KS_FRAME_EXCLUSIVE));
 	assert_int_equal(refs_of(pte.pfn), 2); /* it waits in the LRU batch */
 	assert_int_equal(mm->rss_anon, 1);
@@ -224,8 +225,11 @@ static void unshare_leaves_a_clean_read_only_page(void **state)
 	mmworld_make_ksm_zero(w, mm, 1);
 	ks_mprotect(&w->sys, mm, MMWORLD_BASE, 8, KSMSIM_PROT_NONE);
 	for (uint64_t i = 0; i < 2; i++) {
+		const uint32_t soft = mmworld_pte(w, mm, i).bits & KS_PTE(SOFT);
+
 		assert_int_equal(fault(mm, i, KS_FAULT_UNSHARE), KS_FAULT_DONE);
-		assert_int_equal(mmworld_pte(w, mm, i).bits, KS_PTE(PRESENT) | KS_PTE(YOUNG));
+		assert_int_equal(mmworld_pte(w, mm, i).bits,
+				 KS_PTE(PRESENT) | KS_PTE(YOUNG) | soft);
 	}
 	mmworld_expect_pages(w, mm, "ee......");
 	assert_int_equal(counter(KSMSIM_COUNT_cow_ksm), 1);

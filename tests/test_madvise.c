@@ -116,7 +116,7 @@ static void free_makes_pages_lazy_but_for_dirty_ones_that_others_map(void **stat
 		assert_int_equal(ks_frame_test(frame, KS_FRAME_DIRTY), i == 0);
 	}
 	pte = mmworld_pte(w, mm, 1);
-	assert_int_equal(pte.bits, KS_PTE(PRESENT) | KS_PTE(WRITE));
+	assert_int_equal(pte.bits, KS_PTE(PRESENT) | KS_PTE(WRITE) | KS_PTE(SOFT));
 	/* a clean lazily freed page is dropped by reclaim, a written one is swapped */
 	mmworld_store(w, mm, 3, 4);
 	advise(3, 1, KSMSIM_MADV_FREE);

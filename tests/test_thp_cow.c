@@ -377,7 +377,8 @@ static void unshare_takes_ownership_or_copies_read_only(void **state)
 		assert_int_equal(thpworld_fault(t, child, 7, KS_FAULT_UNSHARE), KS_FAULT_DONE);
 		assert_string_equal(thpworld_changed(t), "SPMD1");
 		mmworld_expect_pages(t->w, child, "ssssssses");
-		assert_int_equal(mmworld_pte(t->w, child, 7).bits, KS_PTE(PRESENT) | KS_PTE(YOUNG));
+		assert_int_equal(mmworld_pte(t->w, child, 7).bits,
+				 KS_PTE(PRESENT) | KS_PTE(YOUNG) | KS_PTE(SOFT));
 		thpworld_write(t, child, 7);
 		assert_string_equal(thpworld_changed(t), "PR1");
 		thpworld_exit(t, child);

@@ -36,7 +36,7 @@ static void write_to_an_empty_block_makes_a_thp(void **state)
 		assert_false(ks_folio_test(folio, KS_FOLIO_DIRTY));
 		assert_int_equal(t->sys->frames.nr_split_queue, THPWORLD_HAS_MTHP(profile));
 		assert_int_equal(thpworld_pmd(t, t->p)->pmd.bits,
-				 KS_PTE(PRESENT) | KS_PTE(WRITE) | KS_PTE(DIRTY) | KS_PTE(YOUNG));
+				 KS_PTE(PRESENT) | KS_PTE(WRITE) | KS_PTE_MKDIRTY | KS_PTE(YOUNG));
 		assert_int_equal(folio->root, t->p->vmas[0].anon_root);
 		assert_int_equal(folio->index, t->p->vmas[0].pgoff);
 		mmworld_expect_value(t->w, t->p, 0, 1000);
@@ -191,7 +191,7 @@ static void read_only_memory_gets_a_thp_that_may_not_be_written(void **state)
 				 0);
 		thpworld_read(t, t->p, 0);
 		assert_int_equal(thpworld_pmd(t, t->p)->pmd.bits,
-				 KS_PTE(PRESENT) | KS_PTE(DIRTY) | KS_PTE(YOUNG));
+				 KS_PTE(PRESENT) | KS_PTE_MKDIRTY | KS_PTE(YOUNG));
 		assert_int_equal(ks_fault(t->sys, t->p, MMWORLD_BASE, KS_FAULT_WRITE),
 				 KS_FAULT_SIGSEGV);
 	}

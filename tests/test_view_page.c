@@ -19,6 +19,7 @@
 #define PM_FILE BIT(61)
 #define PM_GUARD BIT(58)
 #define PM_ONCE BIT(56)
+#define PM_SOFT BIT(55)
 #define PM_PFN (BIT(55) - 1)
 
 enum {
@@ -168,7 +169,7 @@ static void a_small_page_is_of_order_0(void **state)
 	page = see(&w, 1);
 	assert_int_equal(page.order, 0);
 	assert_false(page.pmd_mapped);
-	assert_int_equal(page.pagemap, PM_PRESENT | PM_ONCE | page.pfn);
+	assert_int_equal(page.pagemap, PM_PRESENT | PM_ONCE | PM_SOFT | page.pfn);
 	assert_true(has(&page, ANON) && has(&page, MMAP) && has(&page, SWAPBACKED));
 	assert_true(has(&page, EXCLUSIVE));
 	assert_false(has(&page, THP) || has(&page, HEAD) || has(&page, TAIL) || has(&page, KSM));
@@ -176,7 +177,7 @@ static void a_small_page_is_of_order_0(void **state)
 	ksmsim_lru_drain(w.sim);
 	page = see(&w, 1);
 	assert_true(has(&page, LRU));
-	assert_int_equal(see(&w, 0).pagemap, 0);
+	assert_int_equal(see(&w, 0).pagemap, PM_SOFT); /* a hole in an area that is new */
 	done(&w);
 }
 
@@ -273,7 +274,8 @@ static void the_huge_zero_folio_has_the_file_bit_of_its_feature(void **state)
 		assert_false(page.writable);
 		assert_int_equal(page.order, 9);
 		assert_int_equal(page.pfn, see(&w, 0).pfn + 5);
-		assert_int_equal(page.pagemap, PM_PRESENT | page.pfn | (on ? PM_FILE : 0));
+		assert_int_equal(page.pagemap,
+				 PM_PRESENT | PM_SOFT | page.pfn | (on ? PM_FILE : 0));
 		assert_int_equal(page.kpageflags, BIT(ZERO_PAGE) | BIT(THP) | BIT(TAIL));
 		page = see(&w, 0);
 		assert_int_equal(page.kpageflags, BIT(ZERO_PAGE) | BIT(THP) | BIT(HEAD));
@@ -294,7 +296,7 @@ static void a_zero_page_is_no_page_of_the_huge_zero_folio(void **state)
 	assert_int_equal(page.state, KSMSIM_PAGE_ZERO);
 	assert_false(page.huge_zero || page.pmd_mapped);
 	assert_int_equal(page.order, 0);
-	assert_int_equal(page.pagemap, PM_PRESENT | page.pfn);
+	assert_int_equal(page.pagemap, PM_PRESENT | PM_SOFT | page.pfn);
 	assert_int_equal(page.kpageflags, BIT(RESERVED) | BIT(ZERO_PAGE));
 	done(&w);
 }
@@ -313,7 +315,7 @@ static void guards_swap_and_files_have_their_bits(void **state)
 	advise(&w, 2, 1, KSMSIM_MADV_GUARD_INSTALL);
 	page = see(&w, 2);
 	assert_int_equal(page.state, KSMSIM_PAGE_GUARD);
-	assert_int_equal(page.pagemap, PM_SWAP | PM_GUARD);
+	assert_int_equal(page.pagemap, PM_SWAP | PM_GUARD | PM_SOFT);
 	touch(&w, 3, 1);
 	assert_int_equal(ksmsim_swap_out(w.sim, w.pid, BASE + 3 * PAGE, 1, false, &ret), 0);
 	assert_int_equal(ret, 1);
@@ -323,7 +325,7 @@ static void guards_swap_and_files_have_their_bits(void **state)
 	assert_int_equal(ksmsim_file_new(w.sim, &content, &file), 0);
 	map_pages(&w, 1, 0, file);
 	read_page(&w, 0);
-	assert_int_equal(see(&w, 0).pagemap & ~PM_PFN, PM_PRESENT | PM_FILE);
+	assert_int_equal(see(&w, 0).pagemap & ~PM_PFN, PM_PRESENT | PM_FILE | PM_SOFT);
 	done(&w);
 }
 

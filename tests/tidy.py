@@ -27,7 +27,7 @@ FLOORS = [
     ("content", "content content_*"),
     ("frame", "frame frame_* folio lru lru_*"),
     ("pgtable", "pg*"),
-    ("mm", "mm mm_* vma mmap mremap advice madvise cold mlock zap swap lazyfree rmap file pmd split"),
+    ("mm", "mm mm_* vma mmap mremap advice madvise cold mlock zap swap lazyfree clear_refs rmap file pmd split"),
     ("fault", "fault access access_* migrate memory_failure thp collapse collapse_* khugepaged shrinker"),
     ("ksm", "ksm ksm_*"),
     ("policy and pacing", "policy policy_* pacing pacing_* ksmd advisor"),
