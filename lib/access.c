@@ -118,6 +118,13 @@ static enum ks_fault_result fault_before_pin(struct ks_system *sys, struct ks_mm
 	return result;
 }
 
+/* In 6.1 a long-term pin looks pages up without a mark. */
+static bool marks(const struct ks_system *sys, enum ksmsim_pin how)
+{
+	return sys->env->feature[KS_FEAT_pin_marks_page] ||
+	       (how != KSMSIM_PIN_WRITE && how != KSMSIM_PIN_READ);
+}
+
 /* The page for a pin, as it is marked then. */
 static enum ks_fault_result find_page(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn,
 				      enum ksmsim_pin how)
@@ -126,14 +133,14 @@ static enum ks_fault_result find_page(struct ks_system *sys, struct ks_mm *mm, u
 	enum ks_fault_result result;
 
 	if (is_there(sys, ks_vma_at(mm, vpn), pte, how)) {
-		if (ks_pte_is_anon(pte))
+		if (ks_pte_is_anon(pte) && marks(sys, how))
 			ks_lru_referenced(sys->env, &sys->frames, pte.pfn);
 		return KS_FAULT_DONE;
 	}
 	if (how == KSMSIM_PIN_HELD)
 		return KS_FAULT_DONE;
 	result = fault_before_pin(sys, mm, vpn, how);
-	if (result == KS_FAULT_DONE)
+	if (result == KS_FAULT_DONE && marks(sys, how))
 		ks_fault_touch(sys, mm, vpn);
 	return result;
 }

@@ -126,11 +126,8 @@ static long on_fork(void *self, struct ks_mm *child, struct ks_mm *parent)
 {
 	struct ks_ksm *ksm = self;
 
+	(void)parent;
 	ks_count(ksm->env, KSMSIM_COUNT_ksm_zero_pages, child->ksm_zero_pages);
-	if (!ksm->env->feature[KS_FEAT_fork_resets_counters]) {
-		child->ksm_rmap_items = parent->ksm_rmap_items;
-		child->ksm_merging_pages = parent->ksm_merging_pages;
-	}
 	return enter(ksm, child);
 }
 

@@ -313,6 +313,8 @@ int ks_merge_zero(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn, ks_pfn pfn
 /* @pfn becomes a KSM page and takes over the mapping of @match_pfn. KS_PFN_NONE: failed. */
 ks_pfn ks_merge_two(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn,
 		    const struct ks_item *match, ks_pfn match_pfn);
+/* Can ksmd find pages of @vma by their address? Models: mm/gup.c:follow_page_pte(). */
+bool ks_can_follow(const struct ks_ksm *ksm, const struct ks_vma *vma);
 /* The merge cannot be completed: copy the page back. Models: break_cow(). */
 void ks_break_cow(struct ks_ksm *ksm, const struct ks_item *item);
 /* Copy apart every KSM page and KSM zero page of the range; 0 or -ENOMEM.

@@ -19,11 +19,18 @@ struct ks_vma *ks_mergeable_vma(struct ks_mm *mm, uint64_t vpn)
 	return vma && vma->flags & KS_VM_MERGEABLE && vma->anon_vma ? vma : NULL;
 }
 
+bool ks_can_follow(const struct ks_ksm *ksm, const struct ks_vma *vma)
+{
+	return vma->flags & (KS_VM_READ | KS_VM_WRITE | KS_VM_EXEC) ||
+	       !ksm->env->feature[KS_FEAT_follow_needs_access];
+}
+
 ks_pfn ks_mergeable_page(struct ks_ksm *ksm, struct ks_mm *mm, uint64_t vpn)
 {
+	const struct ks_vma *vma = ks_mergeable_vma(mm, vpn);
 	struct ks_pte pte;
 
-	if (!ks_mergeable_vma(mm, vpn))
+	if (!vma || !ks_can_follow(ksm, vma))
 		return KS_PFN_NONE;
 	pte = ks_pte_get(&ksm->sys->tables, &mm->pt, vpn);
 	return ks_pte_is_anon(pte) ? pte.pfn : KS_PFN_NONE;
@@ -212,7 +219,8 @@ static long unmerge_leaf(struct ks_ksm *ksm, struct ks_mm *mm, const struct ks_l
 	     slot = ks_leaf_next(leaf, (unsigned)slot + 1)) {
 		long err;
 
-		if (!wants_unmerge(ksm, ks_leaf_get(leaf, (unsigned)slot)))
+		if (!wants_unmerge(ksm, ks_leaf_get(leaf, (unsigned)slot)) ||
+		    !ks_can_follow(ksm, ks_vma_at(mm, leaf->vpn + (unsigned)slot)))
 			continue;
 		err = break_one(ksm, mm, leaf->vpn + (unsigned)slot);
 		if (err)

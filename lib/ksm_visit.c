@@ -108,12 +108,14 @@ static uint32_t node_of(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn p
 }
 
 /* The item has been inserted: how is its page's change to be noticed? A split in this very visit may
- * have put the zero page in its place, so that the tree holds a page that is not there. */
+ * have put the zero page in its place, so that the tree holds a page that is not there; and a page
+ * that cannot be found by its address ends every search. */
 static void watch(struct ks_ksm *ksm, const struct ks_item *item, ks_pfn pfn, struct ks_leaf *leaf)
 {
 	const unsigned slot = (unsigned)(ks_item_vpn(item) - leaf->vpn);
 
-	if (ksm->held[KS_HELD_VISITED] && ks_leaf_get(leaf, slot).pfn != pfn)
+	if ((ksm->held[KS_HELD_VISITED] && ks_leaf_get(leaf, slot).pfn != pfn) ||
+	    !ks_can_follow(ksm, ks_vma_at(ks_item_mm(ksm, item), ks_item_vpn(item))))
 		ks_tree_node(ksm, ks_item_id(item))->key_lo |= KS_RB_LOOK;
 	else
 		ks_leaf_watch(leaf, slot, true);

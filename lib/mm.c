@@ -333,6 +333,10 @@ long ks_mm_fork(struct ks_system *sys, struct ks_mm *parent, uint32_t child_pid,
 	mm->merge_any = parent->merge_any;
 	mm->thp_disable = parent->thp_disable;
 	mm->ksm_zero_pages = parent->ksm_zero_pages;
+	if (!sys->env->feature[KS_FEAT_fork_resets_counters]) {
+		mm->ksm_rmap_items = parent->ksm_rmap_items;
+		mm->ksm_merging_pages = parent->ksm_merging_pages;
+	}
 	if (tell && !enter_last)
 		ret = sys->hooks.fork(sys->hooks.self, mm, parent);
 	if (!ret)

@@ -246,6 +246,13 @@ static bool can_be_writable(const struct ks_system *sys, const struct ks_vma *vm
 	return ks_pte_is_anon(pte) && ks_page_exclusive(&sys->frames, pte.pfn);
 }
 
+/* Who watches a page that can no longer be found by its address must know. */
+static bool hides(const struct ks_system *sys, const struct ks_vma *vma)
+{
+	return sys->env->feature[KS_FEAT_follow_needs_access] &&
+	       !(vma->flags & (KS_VM_READ | KS_VM_WRITE | KS_VM_EXEC));
+}
+
 /* Models: mm/huge_memory.c:change_huge_pmd(). A part of a huge page has a VMA boundary inside it, so
  * that its PMD was split already. Before 6.2 only a fault makes a huge page writable again. */
 static void protect_pmd(struct ks_system *sys, struct ks_mm *mm, const struct ks_vma *vma,
@@ -255,8 +262,9 @@ static void protect_pmd(struct ks_system *sys, struct ks_mm *mm, const struct ks
 	const bool writable = sys->env->feature[KS_FEAT_mprotect_clean_writable] &&
 			      can_be_writable(sys, vma, pte);
 
-	if (writable != !!(pte.bits & KS_PTE(WRITE)))
-		ks_pmd_change(&sys->tables, &mm->pt, leaf, pte.bits ^ KS_PTE(WRITE));
+	if (writable != !!(pte.bits & KS_PTE(WRITE)) || hides(sys, vma))
+		ks_pmd_change(&sys->tables, &mm->pt, leaf,
+			      (pte.bits & ~KS_PTE(WRITE)) | (writable ? KS_PTE(WRITE) : 0));
 }
 
 /* @more: bits that the entry gets besides. */
@@ -270,7 +278,7 @@ static void protect_entry(struct ks_system *sys, struct ks_mm *mm, const struct 
 	pte.bits = (old | more) & ~(uint32_t)KS_PTE(WRITE);
 	if (can_be_writable(sys, vma, pte))
 		pte.bits |= KS_PTE(WRITE);
-	if (pte.bits == old)
+	if (pte.bits == old && !hides(sys, vma))
 		return;
 	pte.bits &= ~(uint32_t)KS_PTE(WATCHED);
 	ks_pte_set(sys->env, &sys->tables, &mm->pt, vpn, pte);

@@ -163,6 +163,8 @@ uint64_t ks_shrink_force_empty(struct ks_system *sys)
 
 	ks_lru_drain(sys->env, &sys->frames);
 	waits = ks_reclaim_lazyfree(sys, false);
+	if (waits && !sys->env->feature[KS_FEAT_active_after_shrinkers])
+		waits = ks_reclaim_lazyfree(sys, true);
 	for (uint64_t round = 0; round < rounds; round++) {
 		for (unsigned priority = DEF_PRIORITY + 1; priority--;)
 			split_up += shrink_slab(sys, priority);

@@ -38,11 +38,33 @@ struct split {
 	enum ksmsim_split_why why;
 	struct place *places;
 	uint32_t nr_places, room_places;
+	bool hidden; /* some page is behind a huge page of another folio */
 };
 
 static bool maps_folio(const struct split *s, struct ks_pte pte)
 {
 	return ks_pte_is_anon(pte) && pte.pfn - s->head < s->pages;
+}
+
+/* ---- refuse ---- */
+
+static bool maps_any(const struct split *s, const struct ks_mm *mm, uint64_t start, uint64_t end)
+{
+	for (uint64_t vpn = start; vpn < end; vpn++) {
+		if (maps_folio(s, ks_pte_get(&s->sys->tables, &mm->pt, vpn)))
+			return true;
+	}
+	return false;
+}
+
+/* The stretch begins with a huge page of another folio: before 6.18 the walk ends there. */
+static void find_hidden(void *self, struct ks_mm *mm, uint64_t vpn, uint64_t start, uint64_t end)
+{
+	struct split *s = self;
+	const struct ks_leaf *leaf = ks_pmd_find(&s->sys->tables, &mm->pt, start);
+
+	(void)vpn;
+	s->hidden |= leaf && leaf->pmd.pfn != s->head && maps_any(s, mm, start, end);
 }
 
 /* ---- unmap ---- */
@@ -241,6 +263,10 @@ long ks_split_folio(struct ks_system *sys, ks_pfn at, unsigned order, bool unifo
 			       ? fail(sys, folio.order, -EINVAL)
 			       : -EINVAL;
 	if (folio.gets != 1)
+		return fail(sys, folio.order, -EAGAIN);
+	if (!sys->env->feature[KS_FEAT_split_sees_past_pmd])
+		ks_rmap_folio(sys, &folio, find_hidden, &s);
+	if (s.hidden)
 		return fail(sys, folio.order, -EAGAIN);
 	ks_rmap_folio(sys, &folio, unmap_place, &s);
 	KS_ASSERT(sys->env, !ks_folio(&sys->frames, id)->maps);

@@ -14,7 +14,7 @@
 
 #define DISTURBED_MAX 5u
 
-enum { OPTION_OUT, OPTION_AGAINST, OPTION_UNDRAINED, OPTION_HELP };
+enum { OPTION_OUT, OPTION_AGAINST, OPTION_UNDRAINED, OPTION_LOSE_MEMORY, OPTION_HELP };
 
 static const struct cli_option options[] = {
 	[OPTION_OUT] = { "-o", "OUT", "the recording (standard output)" },
@@ -22,6 +22,9 @@ static const struct cli_option options[] = {
 	[OPTION_UNDRAINED] = { "--undrained", NULL,
 			       "leave the LRU batches as they are: what is in them is as other "
 			       "programs have it" },
+	[OPTION_LOSE_MEMORY] = { "--lose-memory", NULL,
+				 "MADV_HWPOISON may take pages from this machine until it boots "
+				 "again" },
 	[OPTION_HELP] = { "--help", NULL, "this text" },
 	{ NULL, NULL, NULL },
 };
@@ -49,6 +52,9 @@ static int take_option(void *self, int option, const char *value)
 		return 0;
 	case OPTION_UNDRAINED:
 		c->sim.drain = false;
+		return 0;
+	case OPTION_LOSE_MEMORY:
+		c->sim.lose_memory = true;
 		return 0;
 	case OPTION_HELP:
 		c->help = true;

@@ -43,6 +43,7 @@ enum {
 	OPTION_RUNS,
 	OPTION_TRIES,
 	OPTION_OUT,
+	OPTION_LOSE_MEMORY,
 	OPTION_JSON,
 	OPTION_QUIET,
 	OPTION_HELP,
@@ -67,6 +68,9 @@ static const struct cli_option options[] = {
 	[OPTION_RUNS] = { "--runs", "N", "how many random scenarios (1)" },
 	[OPTION_TRIES] = { "--tries", "N", "runs for shrinking one that differs (2000)" },
 	[OPTION_OUT] = { "--out", "DIR", "where random scenarios that differ are written (.)" },
+	[OPTION_LOSE_MEMORY] = { "--lose-memory", NULL,
+				 "MADV_HWPOISON may take pages from this machine until it boots "
+				 "again" },
 	[OPTION_JSON] = { "--json", NULL, "verdicts as JSON lines" },
 	[OPTION_QUIET] = { "--quiet", NULL, "only what differs" },
 	[OPTION_HELP] = { "--help", NULL, "this text" },
@@ -138,6 +142,7 @@ static int take_option(void *self, int option, const char *value)
 		return 0;
 	default:
 		c->lockstep.keep_going |= option == OPTION_KEEP_GOING;
+		c->lockstep.side[1].lose_memory |= option == OPTION_LOSE_MEMORY;
 		c->json |= option == OPTION_JSON;
 		c->thp |= option == OPTION_THP;
 		c->quiet |= option == OPTION_QUIET;

@@ -579,6 +579,7 @@ int sim_live_new(const struct sim_options *options, struct sim_mem *mem, char *b
 	}
 	live->backend.ops = &live_ops;
 	live->mem = mem;
+	live->lose_memory = options->lose_memory;
 	live->guard.pipe = live->guard.lock = live->guard.tracefs = live->guard.instance = -1;
 	live->ksm = live->ksmd_stat = live->scanned = live->skipped = -1;
 	live->kpagecount = live->kpageflags = live->vmstat.file = -1;

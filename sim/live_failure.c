@@ -2,7 +2,7 @@
  * live_failure.c - madvise HWPOISON in the processes of a live scenario.
  *
  * What the kernel loses so is lost until it boots again: a few pages for each scenario that
- * does it. Zero pages are spared, since all processes have them, and pages of files, since
+ * does it, so it is done only where that was allowed. Zero pages are spared, since all processes have them, and pages of files, since
  * they may be programs: such a scenario is skipped, as is all of them by a kernel that was
  * built without CONFIG_MEMORY_FAILURE.
  *
@@ -61,6 +61,10 @@ int live_memory_failure(struct live *live, const struct sim_op *op, int64_t *res
 	if (access("/proc/sys/vm/memory_failure_early_kill", F_OK) || before < 0)
 		return live_fail(live, SIM_LIVE_ESKIP,
 				 "the kernel has no MADV_HWPOISON (CONFIG_MEMORY_FAILURE)");
+	if (!live->lose_memory)
+		return live_fail(live, SIM_LIVE_ESKIP,
+				 "the machine would lose memory until it boots again; "
+				 "--lose-memory allows it");
 	error = check_range(live, op);
 	if (error)
 		return error;

@@ -145,12 +145,13 @@ static int park(struct live *live)
 	int error;
 
 	live->thp.khugepaged_pid = pid;
-	live_nice_set(pid, -20); /* one that has just begun, too */
+	live_nice_set(pid, -20);
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	live->thp.khugepaged = pid ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	if (live->thp.khugepaged < 0)
 		return live_fail(live, SIM_LIVE_EREFUSED, "there is no khugepaged");
 	error = live_thread_rest(live, live->thp.khugepaged, "khugepaged");
+	live_nice_set(pid, -20); /* one that has just begun is first nice by itself */
 	return error ? error : one_pass(live);
 }
 

@@ -200,7 +200,8 @@ struct live {
 	int ksmd_stat, scanned, skipped; /* files read all the time; -1: there is none */
 	int kpagecount, kpageflags;
 	struct live_sight sight;
-	bool lost; /* the memory of pages has failed: live_failure.c */
+	bool lose_memory; /* it may: sim_options */
+	bool lost;	  /* the memory of pages has failed: live_failure.c */
 	int64_t failed_pages;
 	struct live_thp thp;
 	struct live_vmstat vmstat;

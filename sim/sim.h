@@ -63,6 +63,7 @@ struct sim_options {
 	uint64_t lua_instructions; /* 0: SIM_LUA_INSTRUCTIONS */
 	size_t lua_bytes;	   /* 0: SIM_LUA_BYTES */
 	bool drain;		   /* drain the LRU batches after each operation */
+	bool lose_memory;	   /* of the machine: MADV_HWPOISON on a live kernel */
 	bool pages;		   /* observe page states, and every process after each operation */
 	FILE *json;		   /* observations as JSON lines; NULL: none */
 	/* each observation, before it is written; not 0 ends the run with this status */

@@ -223,7 +223,7 @@ def verify(options):
         print(f"Linux {kernel}:", flush=True)
         with tempfile.TemporaryDirectory(prefix="ksmsim-out-") as out:
             statuses.append(run(options, kernel, files, lambda names: boot.quoted(
-                ["ksmsim", "verify", "--quiet", *more, *names]), out))
+                ["ksmsim", "verify", "--quiet", "--lose-memory", *more, *names]), out))
     return worst(statuses)
 
 
@@ -262,7 +262,7 @@ mkdir -p /out
 for file in %s; do
 	name=${file##*/}
 	echo "$name"
-	ksmsim record "$file" -o "/out/$name.jsonl" 2>"/out/$name.why"
+	ksmsim record --lose-memory "$file" -o "/out/$name.jsonl" 2>"/out/$name.why"
 done
 """
 
