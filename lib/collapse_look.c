@@ -243,7 +243,8 @@ static enum ks_scan_result scan_entry(struct ks_collapse *c, struct look *look, 
 		       : ks_collapse_exceed(c, look->order, KS_SCAN_EXCEED_SWAP_PTE);
 }
 
-/* With smaller sizes at hand holes do not end the scan: a part of the block may have none. */
+/* With smaller sizes at hand holes do not end the scan, if there is any page: a part of the block may
+ * have none. */
 enum ks_scan_result ks_collapse_scan(struct ks_collapse *c, uint64_t *looked)
 {
 	struct look look = look_of(c, ks_collapse_pmd_order(c));
@@ -251,7 +252,7 @@ enum ks_scan_result ks_collapse_scan(struct ks_collapse *c, uint64_t *looked)
 	unsigned slot = 0;
 
 	if (c->orders != UINT32_C(1) << ks_collapse_pmd_order(c))
-		look.none_max = NO_LIMIT;
+		look.none_max = (uint32_t)ks_pmd_pages(c->sys) - 1;
 	while (slot < ks_pmd_pages(c->sys) && result == KS_SCAN_SUCCEED) {
 		result = scan_entry(c, &look, slot);
 

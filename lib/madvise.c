@@ -137,10 +137,9 @@ static long advise_dontneed(const struct ks_part *p)
 /* ---- guard pages ---- */
 
 /* Files and shared memory may have guard pages, too. Models: mm/madvise.c:is_valid_guard_vma(). */
-static bool may_guard(const struct ks_part *p, const struct ks_vma *vma, uint32_t refused)
+static bool may_guard(const struct ks_vma *vma, uint32_t refused)
 {
-	return p->sys->env->feature[KS_FEAT_guard_regions] &&
-	       !(vma->flags & (refused | KS_VM_HUGETLB));
+	return !(vma->flags & (refused | KS_VM_HUGETLB));
 }
 
 /* Whatever is mapped goes, and every page gets a marker. Models: madvise_guard_install(). */
@@ -149,7 +148,7 @@ static long guard_install(const struct ks_part *p)
 	struct ks_system *sys = p->sys;
 	struct ks_vma *vma = ks_vma_at(p->mm, p->start);
 
-	if (!may_guard(p, vma, KS_VM_LOCKED))
+	if (!may_guard(vma, KS_VM_LOCKED))
 		return -EINVAL;
 	ks_vma_prepare_anon(sys, p->mm, vma);
 	vma->guarded = true;
@@ -166,7 +165,7 @@ static long guard_remove(const struct ks_part *p)
 	struct ks_system *sys = p->sys;
 	struct ks_walk walk;
 
-	if (!may_guard(p, ks_vma_at(p->mm, p->start), 0))
+	if (!may_guard(ks_vma_at(p->mm, p->start), 0))
 		return -EINVAL;
 	ks_walk_start(&walk, &sys->tables, &p->mm->pt, p->start, p->end);
 	while (ks_walk_leaf(&walk)) {
@@ -244,6 +243,13 @@ static long walk_vmas(struct ks_part *p, uint64_t start, uint64_t end)
 	return hole;
 }
 
+/* What the kernel does not know it refuses before it looks at the range. */
+static bool is_known(const struct ks_system *sys, enum ksmsim_advice advice)
+{
+	return sys->env->feature[KS_FEAT_guard_regions] ||
+	       (advice != KSMSIM_MADV_GUARD_INSTALL && advice != KSMSIM_MADV_GUARD_REMOVE);
+}
+
 /**
  * ks_madvise() - one advice for [vpn, vpn + pages)
  *
@@ -257,7 +263,7 @@ long ks_madvise(struct ks_system *sys, struct ks_mm *mm, uint64_t vpn, uint64_t 
 	struct ks_part p = { .sys = sys, .mm = mm, .advice = advice };
 	const uint64_t end = vpn + pages;
 
-	if (end < vpn)
+	if (end < vpn || !is_known(sys, advice))
 		return -EINVAL;
 	if (!pages)
 		return 0;

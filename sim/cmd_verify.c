@@ -208,6 +208,7 @@ static int choose_live(struct command *c)
 	if (!sim_live_tells(&missing))
 		fprintf(stderr, "ksmsim: %s\n", missing);
 	c->lockstep.side[1].backend = sim_live_new;
+	c->lockstep.side[0].allocator = c->lockstep.side[1].allocator = &sim_live_allocator;
 	if (sim_live_setting(&setting) && cli_settings_add(&c->knobs, &setting, 1))
 		return CLI_USAGE;
 	if (c->profile)

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "live_parts.h"
+#include "probe.h"
 
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE 0x08
@@ -530,9 +531,27 @@ static int apply_knobs(struct live *live, const struct sim_options *options)
 	return 0;
 }
 
+/* Only what was found out about this kernel may be said about it. */
+static bool has_features(const struct sim_options *options)
+{
+	struct sim_probe probe;
+	size_t i, k;
+
+	sim_probe(&probe, NULL, "");
+	for (i = 0; i < options->nr_features; i++) {
+		for (k = 0; k < probe.nr_features; k++)
+			if (!strcmp(options->features[i].name, probe.features[k].name) &&
+			    !strcmp(options->features[i].value, probe.features[k].value))
+				break;
+		if (k == probe.nr_features)
+			return false;
+	}
+	return true;
+}
+
 static int check_options(struct live *live, const struct sim_options *options)
 {
-	if (options->nr_features)
+	if (!has_features(options))
 		return cannot(live, "a live kernel has the features that it has");
 	if (options->nodes > 1)
 		return cannot(live, "NUMA nodes are not chosen on a live kernel");

@@ -50,4 +50,8 @@ bool sim_live_setting(struct sim_setting *setting);
 /* The wait for another run to end, in ms, before sim_live_new() refuses. */
 #define SIM_LIVE_WAIT_MS 600000u
 
+/* For everything that runs beside a live kernel: it gives no memory back, which older kernels would
+ * notice. */
+extern const struct ksmsim_allocator sim_live_allocator;
+
 #endif

@@ -116,6 +116,25 @@ bool live_number_of(const char *text, const char *key, int64_t *value)
 
 /* ---- our own memory ---- */
 
+/* Not calloc(): jemalloc has the kernel clear large blocks, by giving them back. */
+static void *alloc_zeroed(void *self, size_t bytes)
+{
+	void *ptr = malloc(bytes);
+
+	(void)self;
+	__asm__ volatile("" : "+r"(ptr)); /* or the compiler makes it calloc() all the same */
+	return ptr ? memset(ptr, 0, bytes) : NULL;
+}
+
+static void free_zeroed(void *self, void *ptr, size_t bytes)
+{
+	(void)self;
+	(void)bytes;
+	free(ptr);
+}
+
+const struct ksmsim_allocator sim_live_allocator = { alloc_zeroed, free_zeroed, NULL };
+
 /* jemalloc's, if that is the allocator */
 extern int mallctl(const char *name, void *old, size_t *old_size, void *value, size_t size)
 	__attribute__((weak));
@@ -123,14 +142,22 @@ extern int mallctl(const char *name, void *old, size_t *old_size, void *value, s
 /* Up to 6.12 a process that gives memory back drains the LRU batches of its CPU. */
 void live_keep_memory(void)
 {
-	static const char *const names[] = { "arenas.dirty_decay_ms", "arenas.muzzy_decay_ms",
-					     "arena.4096.dirty_decay_ms",
-					     "arena.4096.muzzy_decay_ms" };
+	static const char *const kinds[] = { "dirty", "muzzy" };
 	ssize_t never = -1;
-	size_t i;
+	unsigned nr = 0, arena;
+	size_t size = sizeof(nr), kind;
+	char name[48];
 
-	for (i = 0; mallctl && i < sizeof(names) / sizeof(*names); i++)
-		mallctl(names[i], NULL, NULL, &never, sizeof(never));
+	if (!mallctl || mallctl("arenas.narenas", &nr, &size, NULL, 0))
+		return;
+	for (kind = 0; kind < sizeof(kinds) / sizeof(*kinds); kind++) {
+		snprintf(name, sizeof(name), "arenas.%s_decay_ms", kinds[kind]);
+		mallctl(name, NULL, NULL, &never, sizeof(never));
+		for (arena = 0; arena < nr; arena++) {
+			snprintf(name, sizeof(name), "arena.%u.%s_decay_ms", arena, kinds[kind]);
+			mallctl(name, NULL, NULL, &never, sizeof(never));
+		}
+	}
 }
 
 /* ---- processes and threads ---- */
