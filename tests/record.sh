@@ -17,7 +17,7 @@ for file in tests/replay/*.ksm tests/replay/*.lua sim/scenarios/*; do
 	target=$out/$name.jsonl
 	if ! why=$("$program" record "$file" -o "$target" 2>&1); then
 		rm -f "$target"
-		why=$(printf '%s\n' "$why" | sed 's/^ksmsim: //; s|^[^ ]*:[0-9]*: ||' | head -n 1)
+		why=$(printf '%s\n' "$why" | sed 's/^ksmsim: //; s|^[^ ]*:[0-9]*: ||' | tail -n 1)
 		printf '%s: %s\n' "$name" "$why" >>"$out/SKIPPED.new"
 	elif [ "$(wc -c <"$target")" -gt 200000 ]; then
 		rm -f "$target"

@@ -30,6 +30,7 @@ import lzma
 import os
 import pathlib
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -268,10 +269,9 @@ done
 
 
 def reason(why):
-    """What `ksmsim record` said, less who says it and of which line."""
-    line = (why.splitlines() or ["no reason given"])[0].removeprefix("ksmsim: ")
-    place, _, rest = line.partition(": ")
-    return rest if rest and place.rpartition(":")[2].isdigit() else line
+    """What `ksmsim record` said last, less who says it and of which line."""
+    line = (why.splitlines() or ["no reason given"])[-1].removeprefix("ksmsim: ")
+    return re.sub(r"^\S+\.(ksm|lua)(:\d+)*: ", "", line)
 
 
 def lines_of(path):
@@ -332,12 +332,13 @@ def judge(options, out, names, profile):
     kept, same, skipped = [], [], {}
     for name in names:
         path = pathlib.Path(out, name + ".jsonl")
+        why = pathlib.Path(out, name + ".why").read_text(errors="replace")
         if not path.exists():
-            skipped[name] = reason(pathlib.Path(out, name + ".why").read_text(errors="replace"))
+            skipped[name] = reason(why)
         elif path.stat().st_size > RECORDING_BYTES_MAX:
             skipped[name] = "the recording is larger than 200 KB"
         elif not is_replayed(options.program, path):
-            skipped[name] = "differs from the model"
+            skipped[name] = "differs" + (f": {reason(why)}" if why else " from the model")
         elif is_same_as_reference(options.program, path, profile, out):
             same.append(name)
         else:
