@@ -25,7 +25,7 @@ FLOORS = [
     ("ground", "env map pool"),
     ("ground: trees and trace", "rbtree trace"),
     ("content", "content content_*"),
-    ("frame", "frame frame_* folio lru lru_*"),
+    ("frame", "frame frame_* folio folio_* lru lru_*"),
     ("pgtable", "pg*"),
     ("mm", "mm mm_* vma mmap mremap advice madvise cold mlock zap swap lazyfree clear_refs rmap file pmd split"),
     ("fault", "fault access access_* migrate memory_failure thp collapse collapse_* khugepaged shrinker"),
