@@ -88,6 +88,7 @@ static int choose_kernel(struct command *c)
 	if (c->probe.note[0])
 		fprintf(stderr, "ksmsim: %s\n", c->probe.note);
 	c->sim.backend = sim_live_new;
+	c->sim.allocator = &sim_live_allocator;
 	c->sim.profile = c->probe.profile;
 	c->sim.features = c->probe.features;
 	c->sim.nr_features = c->probe.nr_features;

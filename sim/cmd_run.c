@@ -90,6 +90,7 @@ static int take_option(void *self, int option, const char *value)
 		return take_file(command, value);
 	case OPTION_LIVE:
 		sim->backend = sim_live_new;
+		sim->allocator = &sim_live_allocator;
 		return 0;
 	case OPTION_PROFILE:
 		sim->profile = value;

@@ -56,6 +56,7 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 echo madvise >/sys/kernel/mm/transparent_hugepage/enabled
 [ ! -e /sys/kernel/mm/lru_gen/enabled ] || echo n >/sys/kernel/mm/lru_gen/enabled
 echo 0 >/sys/kernel/mm/ksm/run
+echo 0 >/proc/sys/vm/compaction_proactiveness
 ulimit -n 65536
 exec 3>/dev/ttyS1 4>/dev/ttyS2
 stty -F /dev/ttyS1 raw

@@ -2,6 +2,7 @@
 -- that could not be split are gone, the last one is tried hardly more often than if it had always been alone.
 -- Source: behaviour of mm/shrinker.c:do_shrink_slab(), as executed by a running 6.18.
 
+ksm("ksmsim/shrink_tries", "16")
 thp("hugepages-64kB/enabled", "madvise")
 thp("hugepages-2048kB/enabled", "never")
 proc("A")
