@@ -76,7 +76,10 @@ int sim_refuse(struct sim_run *run, const char *at, const char *format, ...)
 
 int sim_fail(struct sim_run *run, int status)
 {
-	return sim_fail_with(run, status, "%s", ksmsim_strerror(status));
+	const struct sim_backend_ops *ops = run->backend->ops;
+	const char *why = ops->why && status != KSMSIM_ENOMEM ? ops->why(run->backend) : "";
+
+	return sim_fail_with(run, status, "%s", *why ? why : ksmsim_strerror(status));
 }
 
 int sim_fail_with(struct sim_run *run, int status, const char *format, ...)

@@ -293,14 +293,6 @@ static int check_world(struct sim_run *run)
 	return sim_fail_with(run, error, "%s: %s", ksmsim_strerror(error), text);
 }
 
-static int backend_failed(struct sim_run *run, int error)
-{
-	const struct sim_backend_ops *ops = run->backend->ops;
-	const char *why = ops->why ? ops->why(run->backend) : "";
-
-	return sim_fail_with(run, error, "%s", *why ? why : ksmsim_strerror(error));
-}
-
 static int run_on_backend(struct sim_run *run, struct sim_op *op)
 {
 	static const struct sim_op drain = { .id = SIM_OP_drain, .times = 1, .line = "drain" };
@@ -317,7 +309,7 @@ static int run_on_backend(struct sim_run *run, struct sim_op *op)
 		error = run->backend->ops->execute(run->backend, &drain, &drained);
 	if (!error && run->events.failed)
 		error = KSMSIM_ENOMEM;
-	return error ? backend_failed(run, error) : check_world(run);
+	return error ? sim_fail(run, error) : check_world(run);
 }
 
 static int make_backend(struct sim_run *run, char *buf, size_t size)

@@ -48,7 +48,7 @@ const char *sim_run_profile(const struct sim_run *run);
  */
 int sim_refuse(struct sim_run *run, const char *at, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-/* A library or output error; keeps the first. Returns @status. */
+/* An error of the backend, the library or the output; keeps the first. Returns @status. */
 int sim_fail(struct sim_run *run, int status);
 /* The same with a sentence of one's own. */
 int sim_fail_with(struct sim_run *run, int status, const char *format, ...)
