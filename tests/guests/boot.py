@@ -61,6 +61,7 @@ ulimit -n 65536
 exec 3>/dev/ttyS1 4>/dev/ttyS2
 stty -F /dev/ttyS1 raw
 stty -F /dev/ttyS2 raw
+mkdir -p /scenarios
 cd /scenarios
 sh /script >&3 2>&1 4>&-
 echo $? >/out/status
