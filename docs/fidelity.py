@@ -187,6 +187,10 @@ HUGE_PAGES = """
 * `enabled` and the sizes are `always` only during the operations of a scenario that sets them so, and
   `madvise` in between. khugepaged makes no pass with `always`: it would work on everybody's memory.
 * khugepaged makes a pass when it is asked to, and never otherwise. Its list is never empty.
+* DAMON that watches physical memory (`/sys/kernel/mm/damon`) turns accessed bits of entries into a mark of
+  the page, which khugepaged takes for an access of every process that maps it, and holds and locks pages for a
+  moment. Where it is on, khugepaged may collapse more than the model, and a merge may fail: such runs differ
+  now and then.
 * A folio that `shrink` cannot split it tries many times; that counts once.
 * Allocations of the huge zero folio are counted only where no other process holds it.
 * Of large folios kpageflags shows for every page what is true of the first: exclusive, dirty, lazily

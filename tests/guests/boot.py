@@ -36,7 +36,7 @@ MACHINE = ["-machine", "q35,mem-merge=off", "-accel", "tcg,thread=multi,tb-size=
            "-cpu", "max,la57=off", "-smp", "1,maxcpus=2", "-m", str(MEMORY_MB),
            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
 COMMAND_LINE = ("console=ttyS0 quiet loglevel=3 panic=-1 rdinit=/init tsc=reliable no_timer_check "
-                "nr_cpus=1 nokaslr norandmaps mitigations=off cryptomgr.notests")
+                "nr_cpus=1 nokaslr norandmaps mitigations=off cryptomgr.notests damon_stat.enabled=0")
 
 # The model has the classic LRU lists. Huge pages are for those who ask: the files of the tool itself
 # must not have any.
