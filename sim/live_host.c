@@ -116,13 +116,16 @@ bool live_number_of(const char *text, const char *key, int64_t *value)
 
 /* ---- our own memory ---- */
 
-/* Not calloc(): jemalloc has the kernel clear large blocks, by giving them back. */
+#define ALIGNMENT ((size_t)16) /* of malloc() */
+
+/* Not calloc(): jemalloc has the kernel clear large blocks, by giving them back. Nor malloc(): with
+ * the memset() the compiler makes it calloc(). */
 static void *alloc_zeroed(void *self, size_t bytes)
 {
-	void *ptr = malloc(bytes);
+	const size_t whole = (bytes + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
+	void *ptr = whole < bytes ? NULL : aligned_alloc(ALIGNMENT, whole);
 
 	(void)self;
-	__asm__ volatile("" : "+r"(ptr)); /* or the compiler makes it calloc() all the same */
 	return ptr ? memset(ptr, 0, bytes) : NULL;
 }
 

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -41,14 +42,12 @@ static int make_line(struct live *live, const struct sim_op *op, char *text, siz
 	if (page && !has_feature("split_nonuniform"))
 		return live_fail(live, SIM_LIVE_ESKIP,
 				 "this kernel cannot split a folio around one page");
-	length = snprintf(text, size, "%d,0x%llx,0x%llx", (int)live->processes[op->process].pid,
-			  (unsigned long long)op->vaddr,
-			  (unsigned long long)(op->vaddr + op->length));
+	length = snprintf(text, size, "%d,0x%" PRIx64 ",0x%" PRIx64,
+			  (int)live->processes[op->process].pid, op->vaddr, op->vaddr + op->length);
 	if (to_order)
 		length += snprintf(text + length, size - (size_t)length, ",%u", op->order);
 	if (page)
-		snprintf(text + length, size - (size_t)length, ",%llu",
-			 (unsigned long long)op->index);
+		snprintf(text + length, size - (size_t)length, ",%" PRIu64, op->index);
 	return 0;
 }
 
