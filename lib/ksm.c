@@ -122,11 +122,10 @@ static long enter(struct ks_ksm *ksm, struct ks_mm *mm)
 
 /* Models: include/linux/ksm.h:ksm_fork(). The zero pages are counted as the parent's number,
  * whatever was really copied. */
-static long on_fork(void *self, struct ks_mm *child, struct ks_mm *parent)
+static long on_fork(void *self, struct ks_mm *child)
 {
 	struct ks_ksm *ksm = self;
 
-	(void)parent;
 	ks_count(ksm->env, KSMSIM_COUNT_ksm_zero_pages, child->ksm_zero_pages);
 	return enter(ksm, child);
 }

@@ -338,7 +338,7 @@ long ks_mm_fork(struct ks_system *sys, struct ks_mm *parent, uint32_t child_pid,
 		mm->ksm_merging_pages = parent->ksm_merging_pages;
 	}
 	if (tell && !enter_last)
-		ret = sys->hooks.fork(sys->hooks.self, mm, parent);
+		ret = sys->hooks.fork(sys->hooks.self, mm);
 	if (!ret)
 		ret = copy_vmas(sys, parent, mm);
 	if (ret) {
@@ -350,7 +350,7 @@ long ks_mm_fork(struct ks_system *sys, struct ks_mm *parent, uint32_t child_pid,
 	if (parent->khugepaged_slot)
 		sys->hooks.khugepaged_fork(sys->hooks.khugepaged, mm, parent);
 	if (tell && enter_last)
-		(void)sys->hooks.fork(sys->hooks.self, mm, parent);
+		(void)sys->hooks.fork(sys->hooks.self, mm);
 	*child = mm;
 	return 0;
 }

@@ -101,7 +101,7 @@ struct ks_mm_hooks {
 	void *self;
 	/* fork: child's VMAs and pages are in place (or, without fork_enter_last, not yet).
 	 * Returns 0 or -ENOMEM. Source: include/linux/ksm.h:ksm_fork(). */
-	long (*fork)(void *self, struct ks_mm *child, struct ks_mm *parent);
+	long (*fork)(void *self, struct ks_mm *child);
 	/* the last user is gone, pages are still mapped: mm/ksm.c:__ksm_exit() */
 	void (*exit)(void *self, struct ks_mm *mm);
 	/* a new mm for exec of a merge-any process: include/linux/ksm.h:ksm_execve() */

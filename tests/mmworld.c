@@ -8,12 +8,11 @@
 
 /* ---- the bells ---- */
 
-static long hear_fork(void *self, struct ks_mm *child, struct ks_mm *parent)
+static long hear_fork(void *self, struct ks_mm *child)
 {
 	struct mmworld *w = self;
 
 	w->forks++;
-	(void)parent;
 	ks_count(&w->env, KSMSIM_COUNT_ksm_zero_pages, child->ksm_zero_pages);
 	if (!w->answer)
 		child->registered = true;

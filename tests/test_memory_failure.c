@@ -8,17 +8,6 @@
 
 #include <string.h>
 
-static void holds(const char *text)
-{
-	static const struct sim_options options = { .check = true, .pages = true };
-	struct outcome out;
-
-	outcome_run(&out, &options, false, text, strlen(text));
-	if (out.status || out.failed)
-		fail_msg("%s%s", out.error, out.failure);
-	outcome_free(&out);
-}
-
 #define THP "thp enabled always\nproc A\nmmap A r 512\ntouch A r\n"
 /* a THP that stays whole, with a page of zeros that failed */
 #define MARKED                                                                        \
@@ -28,64 +17,69 @@ static void holds(const char *text)
 static void a_kernel_without_it_refuses(void **state)
 {
 	(void)state;
-	holds("feature memory_failure 0\nproc A\nmmap A r 1\ntouch A r\nmadvise A r HWPOISON\n"
-	      "expect result=-EINVAL A.r=anon,!poisoned HardwareCorrupted=0\n");
+	outcome_holds(
+		"feature memory_failure 0\nproc A\nmmap A r 1\ntouch A r\nmadvise A r HWPOISON\n"
+		"expect result=-EINVAL A.r=anon,!poisoned HardwareCorrupted=0\n");
 }
 
 static void a_split_maps_the_zero_page_but_for_the_failed_one(void **state)
 {
 	(void)state;
-	holds(MARKED "split A r\nexpect result=1 A.r+0=anon A.r+1:4=zero A.r+6:506=zero "
-		     "A.r+5=anon,poisoned A.rss_anon=2\ntouch A r+5\nexpect result=0\n");
+	outcome_holds(MARKED "split A r\nexpect result=1 A.r+0=anon A.r+1:4=zero A.r+6:506=zero "
+			     "A.r+5=anon,poisoned A.rss_anon=2\ntouch A r+5\nexpect result=0\n");
 	/* a policy that takes whatever it may does not get it either */
-	holds("policy zero_remap=all\n" MARKED "split A r\nexpect A.r+5=anon,poisoned\n");
+	outcome_holds("policy zero_remap=all\n" MARKED "split A r\nexpect A.r+5=anon,poisoned\n");
 }
 
 static void a_thp_with_a_failed_page_is_never_underused(void **state)
 {
 	(void)state;
-	holds("thp khugepaged/max_ptes_none 100\n" MARKED "shrink\n"
-	      "expect result=0 A.r=thp thp_underused_split_page=0\n");
-	holds("thp khugepaged/max_ptes_none 100\n" THP
-	      "shrink\nexpect result=1 thp_underused_split_page=1\n");
+	outcome_holds("thp khugepaged/max_ptes_none 100\n" MARKED "shrink\n"
+		      "expect result=0 A.r=thp thp_underused_split_page=0\n");
+	outcome_holds("thp khugepaged/max_ptes_none 100\n" THP
+		      "shrink\nexpect result=1 thp_underused_split_page=1\n");
 }
 
 static void a_failed_page_of_a_thp_that_goes_is_kept(void **state)
 {
 	(void)state;
-	holds(MARKED "munmap A r\nexpect nr_anon_frames=1 HardwareCorrupted=1\n");
-	holds(MARKED "exit A\nexpect nr_anon_frames=1 HardwareCorrupted=1\n");
-	holds(MARKED "madvise A r COLLAPSE\nsplit A r\nmadvise A r+5 DONTNEED\ntouch A r+5\n"
-		     "expect A.r+5=anon,!poisoned nr_anon_frames=3\n");
+	outcome_holds(MARKED "munmap A r\nexpect nr_anon_frames=1 HardwareCorrupted=1\n");
+	outcome_holds(MARKED "exit A\nexpect nr_anon_frames=1 HardwareCorrupted=1\n");
+	outcome_holds(MARKED
+		      "madvise A r COLLAPSE\nsplit A r\nmadvise A r+5 DONTNEED\ntouch A r+5\n"
+		      "expect A.r+5=anon,!poisoned nr_anon_frames=3\n");
 }
 
 static void memory_that_failed_is_missing_from_what_there_is(void **state)
 {
 	(void)state;
-	holds("ksm memory_pages 2\nproc A\nmmap A r 2\ntouch A r\nmadvise A r+0 HWPOISON\n"
-	      "madvise A r+0 DONTNEED\ntouch A r+0\nexpect result=-ENOMEM A.rss_anon=1\n");
+	outcome_holds("ksm memory_pages 2\nproc A\nmmap A r 2\ntouch A r\nmadvise A r+0 HWPOISON\n"
+		      "madvise A r+0 DONTNEED\ntouch A r+0\nexpect result=-ENOMEM A.rss_anon=1\n");
 }
 
 static void the_zero_page_is_marked_once_and_used_on(void **state)
 {
 	(void)state;
-	holds("proc A\nmmap A r 3\ntouch A r+0\nmadvise A r HWPOISON\n"
-	      "expect result=-EBUSY A.r+0=hwpoison A.r+1=zero,poisoned A.r+2=none "
-	      "HardwareCorrupted=2\n"
-	      "madvise A r+2 HWPOISON\nexpect result=-EHWPOISON A.r+2=zero,poisoned "
-	      "HardwareCorrupted=2\n"
-	      "read A r+1\nexpect result=0\ntouch A r+1\nexpect result=0 A.r+1=anon,!poisoned\n");
+	outcome_holds(
+		"proc A\nmmap A r 3\ntouch A r+0\nmadvise A r HWPOISON\n"
+		"expect result=-EBUSY A.r+0=hwpoison A.r+1=zero,poisoned A.r+2=none "
+		"HardwareCorrupted=2\n"
+		"madvise A r+2 HWPOISON\nexpect result=-EHWPOISON A.r+2=zero,poisoned "
+		"HardwareCorrupted=2\n"
+		"read A r+1\nexpect result=0\ntouch A r+1\nexpect result=0 A.r+1=anon,!poisoned\n");
 }
 
 static void what_is_not_modelled_is_refused_and_stays(void **state)
 {
 	(void)state;
-	holds("proc A\nmmap A s 1 shared\ntouch A s\nmadvise A s HWPOISON\n"
-	      "expect result=-EOPNOTSUPP A.s=file HardwareCorrupted=0\n");
-	holds("thp enabled always\nproc A\nmmap A r 512\nread A r+0\nmadvise A r+5 HWPOISON\n"
-	      "expect result=-EOPNOTSUPP A.r=huge_zero HardwareCorrupted=0\n");
-	holds("proc A\nmmap A r 1\ntouch A r\npin A r held\nswapout A r cached\nread A r\n"
-	      "madvise A r HWPOISON\nexpect result=-EOPNOTSUPP A.r=anon HardwareCorrupted=0\n");
+	outcome_holds("proc A\nmmap A s 1 shared\ntouch A s\nmadvise A s HWPOISON\n"
+		      "expect result=-EOPNOTSUPP A.s=file HardwareCorrupted=0\n");
+	outcome_holds(
+		"thp enabled always\nproc A\nmmap A r 512\nread A r+0\nmadvise A r+5 HWPOISON\n"
+		"expect result=-EOPNOTSUPP A.r=huge_zero HardwareCorrupted=0\n");
+	outcome_holds(
+		"proc A\nmmap A r 1\ntouch A r\npin A r held\nswapout A r cached\nread A r\n"
+		"madvise A r HWPOISON\nexpect result=-EOPNOTSUPP A.r=anon HardwareCorrupted=0\n");
 }
 
 static void expect_broken(struct mmworld *w, const char *number)

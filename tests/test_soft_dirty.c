@@ -2,12 +2,7 @@
  * test_soft_dirty.c - clear_refs and the soft-dirty bit, as far as no real kernel was asked by a
  * scenario of tests/replay: counted faults, swap, migration, features, wrong calls.
  */
-#include "test.h"
-
-#include <stdio.h>
-#include <string.h>
-
-#include "sim/sim.h"
+#include "outcome.h"
 
 #define PAGE UINT64_C(4096)
 #define BASE UINT64_C(0x10000000000)
@@ -15,46 +10,29 @@
 /* a THP that is mapped by PTEs, all of them dirty and none soft-dirty, half of them read-only */
 #define PTES THP "fill A r seeds:1\nmprotect A r+0:256 r\nclear_refs A 4\n"
 
-/* Runs the lines on linux-6.18. */
-static void holds(const char *lines)
-{
-	const struct sim_options options = { .check = true };
-	struct sim_run *run = NULL;
-	char message[4096];
-	FILE *in = tmpfile();
-	int status;
-
-	assert_non_null(in);
-	fputs(lines, in);
-	rewind(in);
-	assert_int_equal(sim_run_new(&options, message, sizeof(message), &run), 0);
-	status = sim_run_lines(run, in, "soft-dirty");
-	if (status || sim_run_failed(run))
-		fail_msg("%s\n%s%s", lines, sim_run_error(run), sim_run_failure(run));
-	sim_run_free(run);
-	fclose(in);
-}
-
 /* ---- faults ---- */
 
 static void the_first_write_after_clearing_faults_and_reuses_the_page(void **state)
 {
 	(void)state;
-	holds("proc A\nmmap A r 4\nfill A r seeds:1\nexpect pgfault=4 pgreuse=0 A.r=writable\n"
-	      "clear_refs A 4\nexpect A.r=!writable,exclusive\n"
-	      "touch A r+1\ntouch A r+1\nexpect pgfault=5 pgreuse=1 A.r+1=writable\n"
-	      "read A r\nexpect pgfault=5\n");
+	outcome_holds(
+		"proc A\nmmap A r 4\nfill A r seeds:1\nexpect pgfault=4 pgreuse=0 A.r=writable\n"
+		"clear_refs A 4\nexpect A.r=!writable,exclusive\n"
+		"touch A r+1\ntouch A r+1\nexpect pgfault=5 pgreuse=1 A.r+1=writable\n"
+		"read A r\nexpect pgfault=5\n");
 	/* a huge page is one, and its reuse is not counted */
-	holds(THP "touch A r+0\nclear_refs A 4\nexpect pgfault=1 A.r=thp,!writable\n"
-		  "touch A r+9\ntouch A r+10\nexpect pgfault=2 pgreuse=0 A.r=thp,writable\n");
+	outcome_holds(THP
+		      "touch A r+0\nclear_refs A 4\nexpect pgfault=1 A.r=thp,!writable\n"
+		      "touch A r+9\ntouch A r+10\nexpect pgfault=2 pgreuse=0 A.r=thp,writable\n");
 }
 
 static void pages_that_became_old_keep_their_content_and_owner(void **state)
 {
 	(void)state;
-	holds("proc A\nmmap A r 2\nfill A r seeds:1\nfork A B\nclear_refs A 4\ntouch A r+0\n"
-	      "expect differ(A.r+0,B.r+0) same(A.r+1,B.r+1) A.r+0=soft A.r+1=!soft B.r=soft\n"
-	      "check B r seeds:1\nexpect result=0\n");
+	outcome_holds(
+		"proc A\nmmap A r 2\nfill A r seeds:1\nfork A B\nclear_refs A 4\ntouch A r+0\n"
+		"expect differ(A.r+0,B.r+0) same(A.r+1,B.r+1) A.r+0=soft A.r+1=!soft B.r=soft\n"
+		"check B r seeds:1\nexpect result=0\n");
 }
 
 /* ---- swap ---- */
@@ -62,16 +40,19 @@ static void pages_that_became_old_keep_their_content_and_owner(void **state)
 static void a_swap_entry_carries_the_mark(void **state)
 {
 	(void)state;
-	holds("proc A\nmmap A r 4\nfill A r seeds:1\nclear_refs A 4\ntouch A r+0:2\nswapout A r\n"
-	      "expect A.r+0:2=swap,soft A.r+2:2=swap,!soft\n"
-	      "read A r+0\nread A r+2\nexpect A.r+0=anon,soft,writable A.r+2=anon,!soft,!writable\n"
-	      "clear_refs A 4\nexpect A.r=!soft A.r+1=swap A.r+3=swap\n"
-	      "fork A B\nexpect B.r+1=swap,!soft\n");
+	outcome_holds(
+		"proc A\nmmap A r 4\nfill A r seeds:1\nclear_refs A 4\ntouch A r+0:2\nswapout A r\n"
+		"expect A.r+0:2=swap,soft A.r+2:2=swap,!soft\n"
+		"read A r+0\nread A r+2\nexpect A.r+0=anon,soft,writable "
+		"A.r+2=anon,!soft,!writable\n"
+		"clear_refs A 4\nexpect A.r=!soft A.r+1=swap A.r+3=swap\n"
+		"fork A B\nexpect B.r+1=swap,!soft\n");
 	/* a write is noticed: the page comes in read-only, and is reused */
-	holds("proc A\nmmap A r 2\nfill A r seeds:1\nclear_refs A 4\nswapout A r\ntouch A r+0\n"
-	      "expect A.r+0=soft,writable pgreuse=1\n");
-	holds("proc A\nmmap A r 2\nfill A r seeds:1\nswapout A r\ntouch A r+0\n"
-	      "expect A.r+0=soft,writable pgreuse=0\n");
+	outcome_holds(
+		"proc A\nmmap A r 2\nfill A r seeds:1\nclear_refs A 4\nswapout A r\ntouch A r+0\n"
+		"expect A.r+0=soft,writable pgreuse=1\n");
+	outcome_holds("proc A\nmmap A r 2\nfill A r seeds:1\nswapout A r\ntouch A r+0\n"
+		      "expect A.r+0=soft,writable pgreuse=0\n");
 }
 
 /* ---- entries that move ---- */
@@ -79,26 +60,28 @@ static void a_swap_entry_carries_the_mark(void **state)
 static void migrated_pages_keep_their_marks(void **state)
 {
 	(void)state;
-	holds("machine nodes=2\nproc A\nmmap A r 2\nfill A r seeds:1\nclear_refs A 4\ntouch A r+1\n"
-	      "migrate A r 1\nexpect result=2 A.r+0=!soft A.r+1=soft\n");
-	holds("machine nodes=2\nfeature migration_keeps_soft 0\nproc A\nmmap A r 2\n"
-	      "fill A r+0 seed:1\nread A r+1\nclear_refs A 4\nmigrate A r 1\n"
-	      "expect A.r+0=soft A.r+1=zero,!soft\n");
+	outcome_holds("machine nodes=2\nproc A\nmmap A r 2\nfill A r seeds:1\nclear_refs A "
+		      "4\ntouch A r+1\n"
+		      "migrate A r 1\nexpect result=2 A.r+0=!soft A.r+1=soft\n");
+	outcome_holds("machine nodes=2\nfeature migration_keeps_soft 0\nproc A\nmmap A r 2\n"
+		      "fill A r+0 seed:1\nread A r+1\nclear_refs A 4\nmigrate A r 1\n"
+		      "expect A.r+0=soft A.r+1=zero,!soft\n");
 }
 
 static void a_copy_for_the_child_of_a_pinned_page_is_soft_dirty(void **state)
 {
 	(void)state;
-	holds("proc A\nmmap A r 2\nfill A r seeds:1\npin A r+0 write\nclear_refs A 4\nfork A B\n"
-	      "expect A.r+0=soft B.r+0=soft A.r+1=!soft B.r+1=!soft differ(A.r+0,B.r+0)\n");
+	outcome_holds(
+		"proc A\nmmap A r 2\nfill A r seeds:1\npin A r+0 write\nclear_refs A 4\nfork A B\n"
+		"expect A.r+0=soft B.r+0=soft A.r+1=!soft B.r+1=!soft differ(A.r+0,B.r+0)\n");
 }
 
 static void the_huge_zero_folio_carries_the_mark_of_a_move_to_the_child(void **state)
 {
 	(void)state;
-	holds(THP "read A r+0\nclear_refs A 4\nmremap A r 512 as=s at=0x40000000000\n"
-		  "expect A.s=huge_zero,soft\nfork A B\nclear_refs A 4\n"
-		  "expect A.s=huge_zero,!soft B.s=huge_zero,soft\n");
+	outcome_holds(THP "read A r+0\nclear_refs A 4\nmremap A r 512 as=s at=0x40000000000\n"
+			  "expect A.s=huge_zero,soft\nfork A B\nclear_refs A 4\n"
+			  "expect A.s=huge_zero,!soft B.s=huge_zero,soft\n");
 }
 
 /* ---- features ---- */
@@ -134,7 +117,7 @@ static void a_feature_decides_what_is_soft_dirty(void **state)
 		for (int on = 0; on <= 1; on++) {
 			snprintf(lines, sizeof(lines), "feature %s %d\n%sexpect %s\n",
 				 rows[i].feature, on, rows[i].lines, on ? rows[i].on : rows[i].off);
-			holds(lines);
+			outcome_holds(lines);
 		}
 	}
 }
