@@ -13,6 +13,7 @@
  *	live_thp.c	huge pages: knobs, the shrinker
  *	live_khugepaged.c	khugepaged
  *	live_split.c	large folios split at will
+ *	live_failure.c	memory that fails at will
  *	live_group.c	the memory cgroup of the processes
  *	live_vmstat.c	what is counted for the whole machine
  *	live_sight.c	what this kernel tells
